@@ -1,0 +1,40 @@
+# The commands people type. `make demo` and `make test` do all set-up on a fresh Linux or macOS machine.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint format bench clean
+
+demo: .venv/.local  ## rank the sample ads twice: the second process answers from the cache
+	@$(BIN)/resumecache demo
+
+test: lint  ## lint, types, import rules and every test
+	$(BIN)/python -m pytest
+
+lint: .venv/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/.dev  ## added time per operation while Redis is down, hung or slow
+	$(BIN)/python benchmarks/failures.py
+
+clean:
+	rm -rf .venv .demo-cache build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+
+.venv/.local: pyproject.toml constraints.txt | .venv/bin/python
+	$(INSTALL) --editable '.[local]'
+	@touch $@
+
+.venv/.dev: pyproject.toml constraints.txt | .venv/bin/python
+	$(INSTALL) --editable '.[local,test,lint]'
+	@touch $@ .venv/.local

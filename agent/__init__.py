@@ -1,0 +1,1 @@
+"""The outermost layer: settings, wiring, the command line."""

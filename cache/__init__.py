@@ -1,0 +1,1 @@
+"""A Redis cache for LangChain applications."""

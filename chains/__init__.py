@@ -1,0 +1,1 @@
+"""Reading, matching and explaining resumes and job ads, on LangChain."""

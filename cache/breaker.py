@@ -1,0 +1,140 @@
+"""The circuit breaker of one server: when to leave it alone, and how it is noticed that it is back.
+
+One failure to reach the server is enough to leave it alone: the first caller pays for it, at most its deadline, and
+the others pay nothing. A thread in the background then asks the server until it answers; callers never do. Failures
+that only writes meet (read-only, out of memory, disk full) leave reads alone and let one write through now and then.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from cache.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cache.clock import Clock
+
+_log = logging.getLogger("resumecache")
+
+FIRST_PROBE_S = 0.02
+LONGEST_PROBE_S = 1.0
+WRITE_PAUSE_S = 1.0
+# The server is reachable, or the fault is on this side: no reason to leave the server alone.
+_HARMLESS = frozenset({"wrong_type", "pool_exhausted", "loop_late", "protocol", "client", "response", "no_permission"})
+_WRITES_ONLY = frozenset({"read_only", "out_of_memory"})
+
+
+class Direction(StrEnum):
+    """What an operation does."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+class Breaker:
+    """Decides for each operation whether the server is asked.
+
+    Args:
+        probe: asks the server whether it is there; raises a `StoreError` when it is not.
+        clock: where the time comes from.
+    """
+
+    def __init__(self, probe: Callable[[], None], *, clock: Clock) -> None:
+        self._probe = probe
+        self._clock = clock
+        self._renew()
+        _breakers.add(self)
+
+    def _renew(self) -> None:
+        """Start with a lock and no thread, as a forked child must: its parent's threads are not in it."""
+        self._lock = threading.Lock()
+        self._closed_for_good = threading.Event()
+        self._is_open = False
+        self._n_openings = 0
+        self._write_again_s = 0.0
+        self._known: dict[Direction, set[str]] = {direction: set() for direction in Direction}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the server is left alone."""
+        return self._is_open
+
+    def allows(self, direction: Direction) -> bool:
+        """Say whether the server may be asked now."""
+        if self._is_open:
+            return False
+        return direction is Direction.READ or self._clock.monotonic_s() >= self._write_again_s
+
+    def succeeded(self, direction: Direction) -> None:
+        """Take note of an operation that the server did."""
+        if self._n_openings or self._known[direction]:
+            with self._lock:
+                self._n_openings = 0
+                self._known[direction].clear()
+
+    def failed(self, error: StoreError, direction: Direction) -> None:
+        """Take note of a failure; leave the server alone where that helps."""
+        with self._lock:
+            self._report(error, direction)
+            if error.reason in _WRITES_ONLY:
+                self._write_again_s = self._clock.monotonic_s() + WRITE_PAUSE_S
+            elif error.reason not in _HARMLESS and not self._is_open:
+                self._is_open = True
+                self._n_openings += 1
+                self._start_probing()
+
+    def close(self) -> None:
+        """End the probing."""
+        self._closed_for_good.set()
+
+    def _report(self, error: StoreError, direction: Direction) -> None:
+        is_news = error.reason not in self._known[direction]
+        self._known[direction].add(error.reason)
+        level = logging.WARNING if is_news else logging.DEBUG
+        _log.log(level, "cache %s failed (%s), going on without it: %s", direction, error.reason, error)
+
+    def _start_probing(self) -> None:
+        self._closed_for_good.clear()
+        wait_s = min(FIRST_PROBE_S * 2 ** (self._n_openings - 1), LONGEST_PROBE_S)
+        args = (weakref.ref(self), self._closed_for_good, wait_s)
+        threading.Thread(target=_probe_until_back, args=args, name="resumecache-probe", daemon=True).start()
+
+    def _is_back(self) -> bool:
+        try:
+            self._probe()
+        except StoreError as error:
+            if error.reason not in _HARMLESS:
+                return False
+        with self._lock:
+            self._is_open = False
+        _log.info("the cache is back")
+        return True
+
+
+def _probe_until_back(reference: weakref.ref[Breaker], closed: threading.Event, wait_s: float) -> None:
+    """Ask again and again, less and less often, as long as anybody holds the breaker."""
+    while not closed.wait(wait_s):
+        breaker = reference()
+        if breaker is None or breaker._is_back():  # noqa: SLF001  the other half of the class
+            return
+        del breaker
+        wait_s = min(2 * wait_s, LONGEST_PROBE_S)
+
+
+_breakers: weakref.WeakSet[Breaker] = weakref.WeakSet()
+
+
+def _renew_after_fork() -> None:
+    for breaker in list(_breakers):
+        breaker._renew()  # noqa: SLF001  a lock held by another thread at the fork would stay locked
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_renew_after_fork)

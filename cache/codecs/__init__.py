@@ -1,0 +1,1 @@
+"""Pure conversions between values and the payloads of entries: vectors, LangChain generations, JSON."""

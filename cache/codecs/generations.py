@@ -1,0 +1,86 @@
+"""LangChain generations as JSON, by an explicit schema: what is read back can be nothing but these classes.
+
+`{"v": 1, "generations": [{"text", "info"} or {"message": fields of an AIMessage, "info"}]}`. No class name and no code
+comes from the store. Sources: langchain_core.outputs, langchain_core.messages.ai.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration, Generation
+from pydantic import BaseModel, ValidationError
+
+from cache.errors import DecodeError, EntryVersionError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_VERSION = 1
+_DERIVED = {"id", "type"}
+
+
+def encode_generations(generations: Sequence[Generation]) -> bytes | None:
+    """Write answers, all of them; `None` where reading them back would not give the same.
+
+    Ids of messages are left out: each hit has its own.
+    """
+    try:
+        raw = orjson.dumps({"v": _VERSION, "generations": [_encode(generation) for generation in generations]})
+        same = [_comparable(found) for found in decode_generations(raw)] == [_comparable(g) for g in generations]
+    except (TypeError, ValueError, DecodeError):
+        return None
+    return raw if same else None
+
+
+def decode_generations(raw: bytes) -> list[Generation]:
+    """Read answers back; each call makes new objects.
+
+    Raises:
+        EntryVersionError: written by a version that this one does not know.
+        DecodeError: not what `encode_generations` writes.
+    """
+    try:
+        document = orjson.loads(raw)
+        if document["v"] != _VERSION:
+            raise EntryVersionError(f"expected generations of version {_VERSION}, got {document['v']!r}")
+        found = [_decode(item) for item in document["generations"]]
+    except (ValueError, TypeError, KeyError, ValidationError) as error:
+        raise DecodeError(f"expected stored generations: {type(error).__name__}") from error
+    if not found:
+        raise DecodeError("expected at least one stored generation, got none")
+    return found
+
+
+def _encode(generation: Generation) -> dict[str, Any]:
+    if type(generation) is Generation:
+        return {"text": generation.text, "info": generation.generation_info}
+    if type(generation) is not ChatGeneration or type(generation.message) is not AIMessage:
+        raise TypeError(f"no schema for {type(generation).__name__}")
+    fields = _jsonable_message(generation.message).model_dump(exclude=_DERIVED, exclude_defaults=True)
+    return {"message": fields, "info": generation.generation_info}
+
+
+def _decode(item: dict[str, Any]) -> Generation:
+    if "message" in item:
+        return ChatGeneration(message=AIMessage(**{"content": "", **item["message"]}), generation_info=item["info"])
+    return Generation(text=item["text"], generation_info=item["info"])
+
+
+def _jsonable_message(message: AIMessage) -> AIMessage:
+    """The same message with a parsed pydantic object as its fields; the parser above accepts both."""
+    parsed = message.additional_kwargs.get("parsed")
+    if not isinstance(parsed, BaseModel):
+        return message
+    return message.model_copy(
+        update={"additional_kwargs": {**message.additional_kwargs, "parsed": parsed.model_dump(mode="json")}}
+    )
+
+
+def _comparable(generation: Generation) -> Any:
+    if not isinstance(generation, ChatGeneration) or not isinstance(generation.message, AIMessage):
+        return generation
+    message = _jsonable_message(generation.message).model_copy(update={"id": None})
+    return generation.model_copy(update={"message": message})

@@ -1,0 +1,221 @@
+"""How a batch of texts becomes an array: a generator that says what it needs and does no I/O itself.
+
+It yields `Lookup`, `Compute` and `Save` and is sent the answer to each; two short drivers in `cache.embeddings` run it,
+one blocking and one asynchronous, so the rules stand here once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from cache.codecs.vectors import FloatArray, decode_vectors, encode_vectors
+from cache.entry import HEADER_BYTES
+from cache.errors import ProviderAnswerError
+from cache.keys import ContentHasher, Key, Kind, build_key, cross, rest_tag
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from cache.clock import Clock
+    from cache.counters import Counters
+
+_log = logging.getLogger("resumecache")
+_WIDTH_PROBE = "blank"  # embedded to learn how wide the vectors are when a batch holds nothing but blank texts
+_NO_HASH = "0" * 32
+
+
+class Role(StrEnum):
+    """What a text is embedded as; many models embed queries and documents differently."""
+
+    DOCUMENT = "document"
+    QUERY = "query"
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """Read keys; the answer is a list of bytes or `None`."""
+
+    keys: list[str]
+    expect_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """Embed texts upstream; the answer is a list of vectors."""
+
+    texts: list[str]
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Write entries; nothing is answered."""
+
+    pairs: list[tuple[str, memoryview]]
+
+
+class _Wanted(NamedTuple):
+    row: int
+    text: str
+    key: str
+    tag: bytes
+
+
+@dataclass
+class EmbeddingSpace:
+    """One model in one namespace: how its keys are made, and what is known of its vectors.
+
+    Attributes:
+        model: the name in the keys.
+        namespace: the tenant, or `None`.
+        parameters: what else the vectors depend on, canonical.
+        secret: makes the hashes HMACs.
+        ttl_s: seconds that entries live.
+        batch_size: texts in one request upstream.
+        clock: where the time comes from.
+        counters: where hits and misses are counted.
+        width: how wide the provider's vectors are, once it has said so.
+    """
+
+    model: str
+    namespace: str | None
+    parameters: bytes
+    secret: bytes | None
+    ttl_s: int
+    batch_size: int
+    clock: Clock
+    counters: Counters
+    width: int | None = None
+    _hashers: dict[Role, ContentHasher] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._hashers = {
+            role: ContentHasher((Kind.EMBEDDING, self.model, role, self.parameters), secret=self.secret)
+            for role in Role
+        }
+        self._rest = build_key(
+            Key(Kind.EMBEDDING, model=self.model, namespace=self.namespace, content_hash=_NO_HASH)
+        ).removesuffix(_NO_HASH)
+        self._rest_tag = rest_tag(self._rest)
+
+    def keys(self, texts: Sequence[str], role: Role) -> tuple[list[str], bytes]:
+        """The keys of texts, and their joined 8-byte tags."""
+        digests = [self._hashers[role].digest(text) for text in texts]
+        return [self._rest + digest.hex() for digest in digests], b"".join(
+            cross(self._rest_tag, digest) for digest in digests
+        )
+
+
+def embed_flow(space: EmbeddingSpace, texts: Sequence[str], role: Role) -> Generator[Any, Any, FloatArray]:
+    """Look up, compute what is missing, save it.
+
+    Equal texts are embedded once. A blank text is never sent: it is the zero vector, which scores 0 with everything.
+
+    Returns:
+        float32, shape (n, d), writable and not shared; (0, d or 0) for no texts.
+
+    Raises:
+        ProviderAnswerError: thrown by the flow when an answer to `Compute` cannot be used.
+    """
+    distinct = [text for text in dict.fromkeys(texts) if text.strip()]
+    if not distinct:
+        width = space.width if space.width is not None or not texts else (yield from _learn_width(space, role))
+        return np.zeros((len(texts), width or 0), dtype=np.float32)
+    vectors = yield from _distinct_vectors(space, distinct, role)
+    if len(distinct) == len(texts):
+        return vectors
+    row_of = {text: row for row, text in enumerate(distinct)}
+    rows = np.array([row_of.get(text, len(distinct)) for text in texts])
+    with_zero = np.vstack([vectors, np.zeros((1, vectors.shape[1]), dtype=np.float32)])
+    return with_zero[rows]
+
+
+def _learn_width(space: EmbeddingSpace, role: Role) -> Generator[Any, Any, int]:
+    probe = yield from _distinct_vectors(space, [_WIDTH_PROBE], role)
+    return int(probe.shape[1])
+
+
+def _distinct_vectors(space: EmbeddingSpace, texts: list[str], role: Role) -> Generator[Any, Any, FloatArray]:
+    keys, tags = space.keys(texts, role)
+    raws = yield Lookup(keys, len(keys) * (HEADER_BYTES + 4 * (space.width or 0)))
+    found = decode_vectors(raws, tags, now_s=space.clock.now_s())
+    for row, error in found.unreadable.items():
+        space.counters.add_reason("unreadable", type(error).__name__)
+        _log.warning("cache entry %s cannot be used (%s), it will be replaced", keys[row], error)
+    if len(found.rows) == len(texts) and isinstance(found.vectors, np.ndarray) and _fits(space, found.vectors):
+        _count(space, keys, n_hits=len(texts), saved_ms=found.made_ms)
+        return found.vectors
+    hits = _hits_of_one_width(space, dict(zip(found.rows, found.vectors, strict=True)))
+    _count(space, keys, n_hits=len(hits), n_misses=len(texts) - len(hits), saved_ms=found.made_ms)
+    wanted = [_Wanted(row, text, keys[row], tags[8 * row : 8 * row + 8]) for row, text in enumerate(texts)]
+    made = yield from _make(space, [want for want in wanted if want.row not in hits], role)
+    stale = [want for want in wanted if made and want.row in hits and len(hits[want.row]) != space.width]
+    made |= yield from _make(space, stale, role)  # the model has become wider or narrower since they were stored
+    return np.stack([(hits | made)[row] for row in range(len(texts))])
+
+
+def _fits(space: EmbeddingSpace, vectors: FloatArray) -> bool:
+    return space.width is None or vectors.shape[1] == space.width
+
+
+def _hits_of_one_width(space: EmbeddingSpace, hits: dict[int, FloatArray]) -> dict[int, FloatArray]:
+    """Hits of the model's width; until the provider has said it, of the width that most of them have."""
+    widths = Counter(len(vector) for vector in hits.values())
+    width = space.width or (widths.most_common(1)[0][0] if widths else None)
+    return {row: vector for row, vector in hits.items() if len(vector) == width}
+
+
+def _make(
+    space: EmbeddingSpace, wanted: list[_Wanted], role: Role
+) -> Generator[Compute | Save, Any, dict[int, FloatArray]]:
+    """Compute in batches and save each at once: what a later batch loses, an earlier one has kept."""
+    made: dict[int, FloatArray] = {}
+    for start in range(0, len(wanted), space.batch_size):
+        batch = wanted[start : start + space.batch_size]
+        started_s = space.clock.monotonic_s()
+        answer = yield Compute([want.text for want in batch], role)
+        made_ms = round(1000 * (space.clock.monotonic_s() - started_s) / len(batch))
+        vectors = check_answer(answer, len(batch), space.width)
+        space.width = vectors.shape[1]
+        space.counters.add(made=len(batch))
+        entries = encode_vectors(
+            vectors, b"".join(want.tag for want in batch),
+            created_s=int(space.clock.now_s()), ttl_s=space.ttl_s, made_ms=made_ms,
+        )  # fmt: skip
+        yield Save([(want.key, entry) for want, entry in zip(batch, entries, strict=True)])
+        made.update((want.row, vector) for want, vector in zip(batch, vectors, strict=True))
+    return made
+
+
+def check_answer(answer: Any, n_texts: int, width: int | None) -> FloatArray:
+    """Turn a provider's answer into an array, or refuse it whole.
+
+    Returns:
+        float32, shape (n_texts, d), finite.
+
+    Raises:
+        ProviderAnswerError: too few or too many vectors, not numbers, not finite, or of another width than before.
+    """
+    try:
+        with np.errstate(over="ignore"):  # what does not fit into float32 becomes infinite and is refused below
+            vectors: FloatArray = np.array(answer, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise ProviderAnswerError(f"expected vectors of numbers of one width from the provider: {error}") from None
+    if vectors.shape[:1] != (n_texts,) or not vectors[0].shape or not vectors.size:
+        raise ProviderAnswerError(f"expected {n_texts} vectors from the provider, got an array of {vectors.shape}")
+    if width is not None and vectors.shape[1] != width:
+        raise ProviderAnswerError(f"expected vectors {width} wide from the provider, got {vectors.shape[1]}")
+    if not np.isfinite(vectors).all():
+        raise ProviderAnswerError("expected finite numbers from the provider, got NaN or infinity")
+    return vectors
+
+
+def _count(space: EmbeddingSpace, keys: Sequence[str], *, n_hits: int, n_misses: int = 0, saved_ms: int) -> None:
+    space.counters.add(hits=n_hits, misses=n_misses, saved_ms=saved_ms)
+    _log.debug("%s: %d hits, %d misses, from %s on", space.model, n_hits, n_misses, keys[0])

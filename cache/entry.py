@@ -1,0 +1,144 @@
+"""The header of an entry, and what "fresh" means.
+
+An entry is 64 bytes of header and a payload. All numbers are little-endian:
+
+| bytes | field | | bytes | field |
+|---|---|---|---|---|
+| 0-3   | magic `RCE1` | | 28-31 | id of the key that sealed it, 0 = none |
+| 4     | format version | | 32-39 | tag of the Redis key |
+| 5     | flags: 1 gzip, 2 sealed | | 40-47 | tag of the candidate, 0 = none |
+| 6     | element type | | 48-55 | tag of the job, 0 = none |
+| 7     | 0 | | 56-59 | size of the payload as stored, bytes |
+| 8-11  | created, seconds since the epoch | | 60-63 | checksum |
+| 12-15 | time to live, seconds | | | |
+| 16-19 | time it took to make, ms | | | |
+| 20-23 | tokens it took to make | | | |
+| 24-27 | 1 / norm of a vector, float32 | | | |
+
+64 bytes keep a batch of joined entries aligned, so that N vectors of one width are one strided view. The checksum
+covers header and payload. For vectors it makes the wrap-around sum of all 32-bit words of the entry zero, which a
+whole batch proves in one array operation; other kinds carry the CRC-32 of everything before and after it.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+
+import numpy as np
+
+from cache.errors import DecodeError, EntryVersionError
+
+MAGIC = b"RCE1"
+VERSION = 1
+HEADER_BYTES = 64
+_CHECKSUM_AT = 60
+_STRUCT = struct.Struct("<4sBBBBIIIIfI8s8s8sII")
+_WORD = struct.Struct("<I")
+_NO_TAG = bytes(8)
+
+
+class Flag(IntFlag):
+    """How the payload was changed on its way into the store."""
+
+    PLAIN = 0
+    GZIP = 1
+    SEALED = 2
+
+
+class ElementType(IntEnum):
+    """What the payload holds."""
+
+    BYTES = 0
+    FLOAT32 = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What an entry says about itself.
+
+    Attributes:
+        key_tag: 8 bytes that bind the entry to its Redis key.
+        created_s: seconds since the epoch.
+        ttl_s: seconds that it may be served.
+        element_type: what the payload holds.
+        flags: how the payload was changed.
+        made_ms: what it took to make the value.
+        tokens: what it took to make the value.
+        inverse_norm: 1 / Euclidean norm of a vector, 0.0 for the zero vector and for other kinds.
+    """
+
+    key_tag: bytes
+    created_s: int
+    ttl_s: int
+    element_type: ElementType = ElementType.BYTES
+    flags: Flag = Flag.PLAIN
+    made_ms: int = 0
+    tokens: int = 0
+    inverse_norm: float = 0.0
+
+    def is_fresh(self, now_s: float) -> bool:
+        """Say whether the entry may still be served; a server that keeps it longer does not decide that."""
+        return now_s < self.created_s + self.ttl_s
+
+
+def pack_entry(header: Header, payload: bytes) -> bytes:
+    """Put header, payload and checksum together."""
+    head = _STRUCT.pack(
+        MAGIC, VERSION, header.flags, header.element_type, 0,
+        header.created_s, header.ttl_s, header.made_ms, header.tokens, header.inverse_norm, 0,
+        header.key_tag, _NO_TAG, _NO_TAG, len(payload), 0,
+    )  # fmt: skip
+    if header.element_type is ElementType.BYTES:
+        checksum = _crc32(head, payload)
+    else:
+        checksum = -_word_sum(head + payload) % 2**32
+    return head[:_CHECKSUM_AT] + _WORD.pack(checksum) + payload
+
+
+def unpack_entry(raw: bytes, key_tag: bytes) -> tuple[Header, bytes]:
+    """Take an entry apart after proving that it is whole, ours, and of this key.
+
+    Raises:
+        EntryVersionError: another version of the format, or an element type that this one does not know.
+        DecodeError: foreign, damaged, truncated, or moved from another key.
+    """
+    _check_format(raw)
+    (_, _, flags, element_type, _, created_s, ttl_s, made_ms, tokens, inverse_norm, key_id,
+     tag, _, _, size_bytes, checksum) = _STRUCT.unpack_from(raw)  # fmt: skip
+    if flags & ~Flag.GZIP or key_id:
+        raise EntryVersionError(f"expected a plain or gzip entry, got flags {flags} and key id {key_id}")
+    payload = raw[HEADER_BYTES:]
+    if len(payload) != size_bytes or not _is_whole(raw, payload, element_type, checksum):
+        raise DecodeError("the entry is damaged: its size or checksum does not fit")
+    if tag != key_tag:
+        raise DecodeError("the entry belongs to another key")
+    header = Header(
+        key_tag=tag, created_s=created_s, ttl_s=ttl_s, element_type=ElementType(element_type),
+        flags=Flag(flags), made_ms=made_ms, tokens=tokens, inverse_norm=inverse_norm,
+    )  # fmt: skip
+    return header, payload
+
+
+def _check_format(raw: bytes) -> None:
+    if len(raw) < HEADER_BYTES or not raw.startswith(MAGIC):
+        raise DecodeError("the bytes are not an entry of this cache")
+    version, element_type = raw[4], raw[6]
+    if version != VERSION or element_type not in ElementType.__members__.values():
+        raise EntryVersionError(f"expected format version {VERSION}, got {version} (type {element_type})")
+
+
+def _is_whole(raw: bytes, payload: bytes, element_type: int, checksum: int) -> bool:
+    if element_type == ElementType.BYTES:
+        return _crc32(raw[:HEADER_BYTES], payload) == checksum
+    return len(payload) % _WORD.size == 0 and _word_sum(raw) == 0
+
+
+def _crc32(head: bytes, payload: bytes) -> int:
+    return zlib.crc32(payload, zlib.crc32(head[:_CHECKSUM_AT]))
+
+
+def _word_sum(raw: bytes) -> int:
+    return int(np.frombuffer(raw, dtype="<u4").sum(dtype=np.uint32))

@@ -1,0 +1,110 @@
+"""The only reader of `REDIS_URL` and `CACHE_*`; built explicitly, never at import."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from cache.deadline import Deadline
+from cache.errors import ConfigurationError, InvalidKeyError, InvalidTTLError
+from cache.keys import Kind, check_namespace
+
+MAX_TTL_S = 10 * 365 * 24 * 3600
+_TTL = Annotated[int, Field(ge=1, le=MAX_TTL_S)]
+
+
+class CacheSettings(BaseSettings):
+    """Settings of the cache: arguments first, then the environment, then defaults.
+
+    Raises:
+        ConfigurationError: a value is wrong; the message names the variable, what came and what is allowed.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, populate_by_name=True, extra="forbid")
+
+    redis_url: str | None = Field(None, validation_alias="REDIS_URL")
+    """Where Redis is; `None` is the embedded server."""
+    namespace: str | None = Field(None, validation_alias="CACHE_NAMESPACE")
+    """The tenant, put in front of every key."""
+    enabled: bool = Field(default=True, validation_alias="CACHE_ENABLED")
+    """Whether anything is looked up or stored at all."""
+    embedding_enabled: bool = Field(default=True, validation_alias="CACHE_EMBEDDING_ENABLED")
+    openai_response_enabled: bool = Field(default=True, validation_alias="CACHE_OPENAI_RESPONSE_ENABLED")
+    default_ttl_s: _TTL = Field(3600, validation_alias="CACHE_DEFAULT_TTL")
+    """Seconds that matches, optimisations and sessions live."""
+    embedding_ttl_s: _TTL = Field(7 * 24 * 3600, validation_alias="CACHE_EMBEDDING_TTL")
+    """Seconds that embeddings live."""
+    openai_response_ttl_s: _TTL = Field(6 * 3600, validation_alias="CACHE_OPENAI_RESPONSE_TTL")
+    """Seconds that answers of language models live."""
+    compression_threshold_bytes: int = Field(1024, ge=0, validation_alias="CACHE_COMPRESSION_THRESHOLD")
+    """Payloads over this many bytes are compressed; vectors never are."""
+    deadline_ms: int = Field(100, ge=1, le=60_000, validation_alias="CACHE_DEADLINE_MS")
+    """Milliseconds that one operation may take, plus 20 for each MiB that it moves."""
+    key_secret: SecretStr | None = Field(None, validation_alias="CACHE_KEY_SECRET")
+    """Makes the hashes in keys HMACs, so that nobody with access to Redis can test a guess."""
+
+    openai_base_url: str | None = Field(None, validation_alias=AliasChoices("OPENAI_BASE_URL", "OPENAI_API_BASE"))
+    """Where requests go whose model names no endpoint: part of what their answers depend on."""
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigurationError("; ".join(_explain(item) for item in error.errors())) from None
+
+    @field_validator("redis_url", "namespace", "key_secret", "openai_base_url", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: Any) -> Any:
+        return None if value == "" else value
+
+    @field_validator("namespace")
+    @classmethod
+    def _usable_namespace(cls, value: str | None) -> str | None:
+        try:
+            return check_namespace(value)
+        except InvalidKeyError as error:
+            raise ValueError(str(error)) from None
+
+    def ttl_s(self, kind: Kind) -> int:
+        """Seconds that entries of a kind live."""
+        match kind:
+            case Kind.EMBEDDING:
+                return self.embedding_ttl_s
+            case Kind.OPENAI_RESPONSE:
+                return self.openai_response_ttl_s
+            case _:
+                return self.default_ttl_s
+
+    def is_enabled(self, kind: Kind) -> bool:
+        """Say whether entries of a kind are looked up and stored."""
+        per_kind = {Kind.EMBEDDING: self.embedding_enabled, Kind.OPENAI_RESPONSE: self.openai_response_enabled}
+        return self.enabled and per_kind.get(kind, True)
+
+    def deadline(self) -> Deadline:
+        """How long one operation may take."""
+        return Deadline(base_s=self.deadline_ms / 1000)
+
+    def secret_bytes(self) -> bytes | None:
+        """The key of the HMAC in keys, or `None`."""
+        return self.key_secret.get_secret_value().encode() if self.key_secret else None
+
+
+def check_ttl(ttl_s: int) -> int:
+    """Return a usable time to live.
+
+    Raises:
+        InvalidTTLError: not a whole number of seconds from 1 to ten years.
+    """
+    if type(ttl_s) is not int or not 1 <= ttl_s <= MAX_TTL_S:
+        raise InvalidTTLError(f"expected a time to live of 1 to {MAX_TTL_S} whole seconds, got {ttl_s!r}")
+    return ttl_s
+
+
+def _explain(item: Any) -> str:
+    name = ".".join(map(str, item["loc"]))
+    field = CacheSettings.model_fields.get(name)
+    variable = field.validation_alias if field else name
+    came = "" if "SECRET" in str(variable) else f", got {item['input']!r}"
+    return f"{variable}: {item['msg'].removeprefix('Value error, ')}{came}"

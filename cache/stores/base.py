@@ -1,0 +1,105 @@
+"""The contract of a store: LangChain's `ByteStore` verbs, a time to live, and a few reads for administration."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Self
+
+from langchain_core.stores import ByteStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Sequence
+    from types import TracebackType
+
+    Payload = bytes | memoryview
+
+
+class Store(ByteStore):
+    """Bytes by key, for a bounded time.
+
+    Every verb that takes N keys is one round trip. Every verb may raise a `StoreError`; a miss is `None`, never an
+    error. Each has an `a` twin of the same meaning that never blocks the event loop. A store is reached at its first
+    verb, not when it is built.
+    """
+
+    @abstractmethod
+    def mget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
+        """Read the values of keys, in their order; `None` where there is none.
+
+        Args:
+            keys: what to read; none is allowed and touches nothing.
+            expect_bytes: how many bytes may come back, for the deadline.
+        """
+
+    @abstractmethod
+    async def amget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
+        """Asynchronous twin of `mget`."""
+
+    @abstractmethod
+    def mset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
+        """Write values with one time to live in seconds; `None` keeps them until they are evicted or replaced.
+
+        A value and its expiry are written together or not at all; the pairs of one call are not one transaction.
+        """
+
+    @abstractmethod
+    async def amset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
+        """Asynchronous twin of `mset`."""
+
+    @abstractmethod
+    def mdelete(self, keys: Sequence[str]) -> None:
+        """Delete keys; absent ones are no error."""
+
+    @abstractmethod
+    async def amdelete(self, keys: Sequence[str]) -> None:
+        """Asynchronous twin of `mdelete`."""
+
+    @abstractmethod
+    def mpeek(self, keys: Sequence[str], n_bytes: int) -> list[bytes | None]:
+        """Read the first bytes of the values of keys; `None` where there is none, or no string."""
+
+    @abstractmethod
+    async def ampeek(self, keys: Sequence[str], n_bytes: int) -> list[bytes | None]:
+        """Asynchronous twin of `mpeek`."""
+
+    @abstractmethod
+    def yield_keys(self, *, prefix: str | None = None) -> Iterator[str]:
+        """Go through the keys that begin with `prefix`, without blocking the server; each is given once.
+
+        Keys that come or go meanwhile may or may not be given.
+        """
+
+    @abstractmethod
+    def ayield_keys(self, *, prefix: str | None = None) -> AsyncIterator[str]:
+        """Asynchronous twin of `yield_keys`."""
+
+    @abstractmethod
+    def ping(self) -> None:
+        """Return when the store answers; raise a `StoreError` when it does not."""
+
+    @abstractmethod
+    async def aping(self) -> None:
+        """Asynchronous twin of `ping`."""
+
+    def close(self) -> None:
+        """Give back what the store itself opened. The store can be used again afterwards."""
+
+    async def aclose(self) -> None:
+        """Asynchronous twin of `close`; gives back what belongs to the running event loop too."""
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()

@@ -1,0 +1,306 @@
+"""How to reach a server, and what its failures mean; connections whose every read ends at a deadline.
+
+redis-py's own time-outs are per read and do not add up to a deadline: a server that drips one byte in each of them
+holds a call for as long as it likes. So a connection here carries the moment at which its operation ends, and each
+read and write of the socket is given what is left until then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import redis
+import redis.asyncio
+from redis import exceptions as redis_errors
+from redis.asyncio import connection as async_connection
+from redis.backoff import NoBackoff
+
+from cache.errors import (
+    ConfigurationError,
+    StoreConnectionError,
+    StoreError,
+    StoreResponseError,
+    StoreTimeoutError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+CONNECT_TIMEOUT_S = 5.0
+_READ_SIZE_BYTES = 256 * 2**10
+
+# redis-py's classes, the most specific match wins; the word is what counters and logs call it.
+ERROR_TABLE: dict[type[BaseException], tuple[type[StoreError], str]] = {
+    redis_errors.RedisError: (StoreError, "client"),
+    redis_errors.ConnectionError: (StoreConnectionError, "connection"),
+    redis_errors.AuthenticationError: (StoreConnectionError, "auth"),
+    redis_errors.AuthorizationError: (StoreConnectionError, "auth"),
+    redis_errors.BusyLoadingError: (StoreConnectionError, "loading"),
+    redis_errors.TimeoutError: (StoreTimeoutError, "timeout"),
+    redis_errors.InvalidResponse: (StoreResponseError, "protocol"),
+    redis_errors.ResponseError: (StoreResponseError, "response"),
+    redis_errors.OutOfMemoryError: (StoreResponseError, "out_of_memory"),
+    redis_errors.ReadOnlyError: (StoreResponseError, "read_only"),
+    redis_errors.NoPermissionError: (StoreResponseError, "no_permission"),
+    redis_errors.ClusterError: (StoreResponseError, "cluster"),
+    redis_errors.ClusterDownError: (StoreResponseError, "cluster_down"),
+    redis_errors.MasterDownError: (StoreResponseError, "cluster_down"),
+    redis_errors.AskError: (StoreResponseError, "cluster"),
+    redis_errors.MovedError: (StoreResponseError, "cluster"),
+    redis_errors.TryAgainError: (StoreResponseError, "cluster"),
+    redis_errors.RedisClusterException: (StoreResponseError, "cluster"),
+    redis_errors.ChildDeadlockedError: (StoreConnectionError, "fork"),
+    redis_errors.IncorrectPolicyType: (StoreError, "client"),
+    OSError: (StoreConnectionError, "connection"),
+    TimeoutError: (StoreTimeoutError, "timeout"),
+}
+_REASON_BY_CODE = {"MISCONF": "read_only", "WRONGTYPE": "wrong_type", "NOREPLICAS": "read_only"}
+
+
+def to_store_error(error: BaseException) -> StoreError:
+    """Our error for one of redis-py or the operating system; what is in no table is the client's own fault."""
+    ours, reason = next(
+        (ERROR_TABLE[base] for base in type(error).__mro__ if base in ERROR_TABLE), (StoreError, "client")
+    )
+    message = str(error) or type(error).__name__
+    if type(error) is redis_errors.ResponseError:
+        reason = _REASON_BY_CODE.get(message.split(" ", 1)[0], reason)
+    if isinstance(error.__cause__ or error.__context__, ConnectionRefusedError):
+        reason = "refused"
+    return ours(message, reason=reason)
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """The one place where errors of redis-py become ours."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except Exception as error:
+        raise to_store_error(error) from error
+
+
+class DeadlineSocket:
+    """A socket whose every read and write ends at one moment.
+
+    Attributes:
+        expires_s: that moment, on the monotonic clock.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self.expires_s = math.inf
+
+    def recv_into(self, buffer: bytearray, *args: int) -> int:
+        """Read what is there within what is left of the operation."""
+        self._limit()
+        return self._sock.recv_into(buffer, *args)
+
+    def recv(self, *args: int) -> bytes:
+        """Read what is there within what is left of the operation."""
+        self._limit()
+        return self._sock.recv(*args)
+
+    def sendall(self, data: bytes) -> None:
+        """Send all within what is left of the operation."""
+        self._limit()
+        self._sock.sendall(data)
+
+    def fileno(self) -> int:
+        """The descriptor, for poll."""
+        return self._sock.fileno()
+
+    def _limit(self) -> None:
+        left_s = self.expires_s - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("no time left")
+        self._sock.settimeout(None if left_s == math.inf else left_s)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+
+class _DeadlineMixin:
+    """Makes a redis-py connection class keep a deadline."""
+
+    _deadline_socket: DeadlineSocket | None = None
+
+    def _connect(self) -> Any:
+        sock = super()._connect()  # type: ignore[misc]  # the class that this is mixed into has it
+        if not isinstance(sock, socket.socket):  # a stand-in such as fakeredis answers at once
+            return sock
+        self._deadline_socket = DeadlineSocket(sock)
+        self.expire_at(time.monotonic() + CONNECT_TIMEOUT_S)  # the handshake follows
+        return self._deadline_socket
+
+    def expire_at(self, expires_s: float) -> None:
+        """Set the moment at which the operation ends, on the monotonic clock."""
+        if self._deadline_socket is not None:
+            self._deadline_socket.expires_s = expires_s
+
+
+# What a client or URL says of how to connect that we decide ourselves.
+_OURS: dict[str, Any] = {
+    "decode_responses": False,
+    "protocol": 2,  # nothing of RESP3 is needed, and without HELLO a connection is ready one round trip earlier
+    "retry_on_timeout": False,
+    "retry_on_error": [],
+    "health_check_interval": 0,
+    "socket_timeout": None,
+    "socket_connect_timeout": CONNECT_TIMEOUT_S,
+    "socket_read_size": _READ_SIZE_BYTES,
+    "driver_info": None,
+    "client_name": None,
+}
+_DROPPED = frozenset(
+    {
+        "retry",
+        "redis_connect_func",
+        "maint_notifications_config",
+        "maint_notifications_pool_handler",
+        "event_dispatcher",
+        "parser_class",
+        "command_packer",
+        "himport_registry",
+        "max_connections",
+        "timeout",
+        "lib_name",
+        "lib_version",
+        "legacy_responses",
+        "encoder_class",
+        "oss_cluster_maint_notifications_handler",
+        "orig_host_address",
+        "orig_socket_timeout",
+        "orig_socket_connect_timeout",
+        "cache_config",
+        "cache",
+    }
+)
+_TWINS: dict[type, type] = {
+    redis.Connection: async_connection.Connection,
+    redis.SSLConnection: async_connection.SSLConnection,
+    redis.UnixDomainSocketConnection: async_connection.UnixDomainSocketConnection,
+}
+_TWINS_BACK = {twin: base for base, twin in _TWINS.items()}
+
+
+class Endpoint:
+    """Where a server is, and how to connect to it in both worlds.
+
+    Args:
+        sync_class: redis-py's connection class for blocking use; `None` where only the other is known.
+        async_class: the same for asyncio.
+        options: their arguments.
+        prepare: called before each connection is made; may block, for example until a server has started.
+        name: what messages call it; holds no password.
+    """
+
+    def __init__(
+        self,
+        sync_class: type | None,
+        async_class: type | None,
+        options: Mapping[str, Any],
+        *,
+        name: str,
+        prepare: Callable[[], object] | None = None,
+    ) -> None:
+        self.name = name
+        self._prepare = prepare
+        self._async_class = async_class
+        self._sync_class = sync_class and type(f"Deadline{sync_class.__name__}", (_DeadlineMixin, sync_class), {})
+        self._options = {name: value for name, value in options.items() if name not in _DROPPED} | _OURS
+
+    @classmethod
+    def from_url(cls, url: str) -> Endpoint:
+        """An endpoint for `redis://`, `rediss://` or `unix://`.
+
+        Raises:
+            ConfigurationError: the URL is wrong; the message shows it without its password.
+        """
+        try:
+            options: dict[str, Any] = redis.connection.parse_url(url)  # type: ignore[no-untyped-call]
+        except ValueError as error:
+            raise ConfigurationError(f"REDIS_URL: {error}; got {without_password(url)!r}") from None
+        sync_class = options.pop("connection_class", redis.Connection)
+        return cls(sync_class, _TWINS[sync_class], options, name=without_password(url))
+
+    @classmethod
+    def from_client(cls, client: Any) -> Endpoint:
+        """An endpoint that connects as a client of redis-py does; the client itself is neither used nor closed.
+
+        So what the client was set up for (decoding, retries, time-outs) cannot change what the cache reads.
+
+        Raises:
+            ConfigurationError: not a client of a single server.
+        """
+        if not isinstance(client, redis.Redis | redis.asyncio.Redis):
+            raise ConfigurationError(
+                f"expected a redis.Redis or redis.asyncio.Redis of one server, got {type(client).__name__}"
+            )
+        pool = client.connection_pool
+        given, options = pool.connection_class, dict(pool.connection_kwargs)
+        if "connection_pool" in options:
+            raise ConfigurationError("expected a client of one server, got one of a Sentinel; give a redis:// URL")
+        if isinstance(client, redis.Redis):
+            return cls(given, _TWINS.get(given), options, name=_name_of(options))
+        return cls(_TWINS_BACK.get(given), given, options, name=_name_of(options))
+
+    @property
+    def is_sync(self) -> bool:
+        """Whether blocking connections can be made."""
+        return self._sync_class is not None
+
+    @property
+    def is_async(self) -> bool:
+        """Whether asyncio connections can be made."""
+        return self._async_class is not None
+
+    def connect(self) -> Any:
+        """Make a connection that is ready for a command; blocks for at most some seconds.
+
+        Raises:
+            StoreError: it could not be made.
+        """
+        with translated():
+            if self._sync_class is None:
+                raise StoreError(f"{self.name}: the client that was handed in is for asyncio only", reason="client")
+            if self._prepare:
+                self._prepare()
+            connection = self._sync_class(**self._options, retry=redis.retry.Retry(NoBackoff(), 0))
+            connection.connect()
+        return connection
+
+    async def aconnect(self) -> Any:
+        """Make an asyncio connection that is ready for a command.
+
+        Raises:
+            StoreError: it could not be made.
+        """
+        with translated():
+            if self._async_class is None:
+                raise StoreError(f"{self.name}: the client that was handed in has no asyncio twin", reason="client")
+            if self._prepare:
+                await asyncio.to_thread(self._prepare)
+            connection = self._async_class(**self._options, retry=redis.asyncio.retry.Retry(NoBackoff(), 0))
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await connection.connect()
+        return connection
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}").geturl()
+
+
+def _name_of(options: Mapping[str, Any]) -> str:
+    return str(options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}")

@@ -1,0 +1,110 @@
+"""The store in this process: the reference meaning of the contract."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from cache.clock import Clock, SystemClock
+from cache.stores.base import Store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Sequence
+
+    from cache.stores.base import Payload
+
+DEFAULT_MAX_BYTES = 256 * 2**20
+
+
+class MemoryStore(Store):
+    """Keeps entries in this process, the least recently used go first when it is full.
+
+    Args:
+        max_bytes: how many bytes of keys and values are kept.
+        clock: where the time comes from.
+    """
+
+    def __init__(self, *, max_bytes: int = DEFAULT_MAX_BYTES, clock: Clock | None = None) -> None:
+        self._max_bytes = max_bytes
+        self._clock = clock or SystemClock()
+        self._entries: OrderedDict[str, tuple[bytes, float | None]] = OrderedDict()
+        self._size_bytes = 0
+        self._lock = threading.Lock()
+
+    @override
+    def mget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
+        with self._lock:
+            return [self._read(key) for key in keys]
+
+    @override
+    def mset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
+        expires_s = None if ttl_s is None else self._clock.monotonic_s() + ttl_s
+        with self._lock:
+            for key, value in key_value_pairs:
+                self._drop(key)
+                self._entries[key] = (bytes(value), expires_s)
+                self._size_bytes += len(key) + len(value)
+            while self._size_bytes > self._max_bytes and self._entries:
+                self._drop(next(iter(self._entries)))
+
+    @override
+    def mdelete(self, keys: Sequence[str]) -> None:
+        with self._lock:
+            for key in keys:
+                self._drop(key)
+
+    @override
+    def mpeek(self, keys: Sequence[str], n_bytes: int) -> list[bytes | None]:
+        return [None if value is None else value[:n_bytes] for value in self.mget(keys)]
+
+    @override
+    def yield_keys(self, *, prefix: str | None = None) -> Iterator[str]:
+        with self._lock:
+            found = [key for key in self._entries if key.startswith(prefix or "")]
+            alive = [key for key in found if self._read(key) is not None]
+        yield from alive
+
+    @override
+    def ping(self) -> None:
+        """Return: the process itself always answers."""
+
+    @override
+    async def amget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
+        return self.mget(keys)
+
+    @override
+    async def amset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
+        self.mset(key_value_pairs, ttl_s=ttl_s)
+
+    @override
+    async def amdelete(self, keys: Sequence[str]) -> None:
+        self.mdelete(keys)
+
+    @override
+    async def ampeek(self, keys: Sequence[str], n_bytes: int) -> list[bytes | None]:
+        return self.mpeek(keys, n_bytes)
+
+    @override
+    async def ayield_keys(self, *, prefix: str | None = None) -> AsyncIterator[str]:
+        for key in self.yield_keys(prefix=prefix):
+            yield key
+
+    @override
+    async def aping(self) -> None:
+        """Return: the process itself always answers."""
+
+    def _read(self, key: str) -> bytes | None:
+        value, expires_s = self._entries.get(key, (None, None))
+        if value is None or (expires_s is not None and self._clock.monotonic_s() >= expires_s):
+            self._drop(key)
+            return None
+        self._entries.move_to_end(key)
+        return value
+
+    def _drop(self, key: str) -> None:
+        value, _ = self._entries.pop(key, (None, None))
+        if value is not None:
+            self._size_bytes -= len(key) + len(value)

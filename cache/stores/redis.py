@@ -1,0 +1,347 @@
+"""The store on a Redis or Valkey server: each verb one round trip, within one deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from redis import exceptions as redis_errors
+from typing_extensions import override
+
+from cache.deadline import Deadline
+from cache.errors import StoreResponseError, StoreTimeoutError
+from cache.keys import glob_of_prefix
+from cache.stores.base import Store
+from cache.stores.connections import Endpoint, to_store_error, translated
+from cache.stores.pools import AsyncPool, SyncPool
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from types import TracebackType
+
+    from cache.stores.base import Payload
+
+    Command = tuple[str | bytes | int, ...]
+
+_SCAN_COUNT = 1000
+_LATE_S = 0.01
+_GRACE_S = 0.02
+
+
+class RedisStore(Store):
+    """Entries on one server.
+
+    Every command that is sent can be sent twice without harm, so a connection that the server had closed meanwhile
+    is replaced once, within the same deadline.
+
+    Args:
+        endpoint: where the server is and how to connect.
+        deadline: how long one operation may take.
+        first_wait_s: how long the very first operation may wait for its connection, for a server that is only now
+            being started; its deadline begins after that.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, deadline: Deadline | None = None, first_wait_s: float = 0.0) -> None:
+        self.endpoint = endpoint
+        self._deadline = deadline or Deadline()
+        self._first_wait_s = first_wait_s
+        self._has_msetex = True
+        self._forget_connections()
+
+    @override
+    def mget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
+        return _values(self._exchange([("MGET", *keys)], expect_bytes), len(keys)) if keys else []
+
+    @override
+    async def amget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
+        return _values(await self._aexchange([("MGET", *keys)], expect_bytes), len(keys)) if keys else []
+
+    @override
+    def mset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
+        size_bytes = sum(len(value) for _, value in key_value_pairs)
+        if self._writes_at_once(key_value_pairs, ttl_s):
+            replies = self._exchange([_msetex(key_value_pairs, ttl_s)], size_bytes)
+            if not self._lacks_msetex(replies):
+                return _expect(replies, (1,))
+        return _expect(self._exchange(_sets(key_value_pairs, ttl_s), size_bytes), (b"OK",))
+
+    @override
+    async def amset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
+        size_bytes = sum(len(value) for _, value in key_value_pairs)
+        if self._writes_at_once(key_value_pairs, ttl_s):
+            replies = await self._aexchange([_msetex(key_value_pairs, ttl_s)], size_bytes)
+            if not self._lacks_msetex(replies):
+                return _expect(replies, (1,))
+        return _expect(await self._aexchange(_sets(key_value_pairs, ttl_s), size_bytes), (b"OK",))
+
+    @override
+    def mdelete(self, keys: Sequence[str]) -> None:
+        if keys:
+            _expect(self._exchange([("UNLINK", *keys)], 0), range(len(keys) + 1))
+
+    @override
+    async def amdelete(self, keys: Sequence[str]) -> None:
+        if keys:
+            _expect(await self._aexchange([("UNLINK", *keys)], 0), range(len(keys) + 1))
+
+    @override
+    def mpeek(self, keys: Sequence[str], n_bytes: int) -> list[bytes | None]:
+        return _heads(self._exchange(_peeks(keys, n_bytes), n_bytes * len(keys)))
+
+    @override
+    async def ampeek(self, keys: Sequence[str], n_bytes: int) -> list[bytes | None]:
+        return _heads(await self._aexchange(_peeks(keys, n_bytes), n_bytes * len(keys)))
+
+    @override
+    def yield_keys(self, *, prefix: str | None = None) -> Iterator[str]:
+        cursor, seen = b"0", set[str]()
+        while True:
+            cursor, keys = _scanned(self._exchange([_scan(cursor, prefix)], 0))
+            yield from _unseen(keys, seen)
+            if cursor == b"0":
+                return
+
+    @override
+    async def ayield_keys(self, *, prefix: str | None = None) -> AsyncIterator[str]:
+        cursor, seen = b"0", set[str]()
+        while True:
+            cursor, keys = _scanned(await self._aexchange([_scan(cursor, prefix)], 0))
+            for key in _unseen(keys, seen):
+                yield key
+            if cursor == b"0":
+                return
+
+    @override
+    def ping(self) -> None:
+        _expect(self._exchange([("PING",)], 0), (b"PONG",))
+
+    @override
+    async def aping(self) -> None:
+        _expect(await self._aexchange([("PING",)], 0), (b"PONG",))
+
+    @override
+    def close(self) -> None:
+        self._sync_pool.close()
+
+    @override
+    async def aclose(self) -> None:
+        self.close()
+        pool = self._async_pools.pop(asyncio.get_running_loop(), None)
+        if pool is not None:
+            await pool.aclose()
+
+    def _writes_at_once(self, pairs: Sequence[tuple[str, Payload]], ttl_s: int | None) -> bool:
+        return self._has_msetex and ttl_s is not None and len(pairs) > 1
+
+    def _lacks_msetex(self, replies: list[Any]) -> bool:
+        """Say whether the server does not know MSETEX (Valkey 9.1 and Redis 8.4 do), and remember it."""
+        lacks = isinstance(replies[0], redis_errors.ResponseError) and "unknown command" in str(replies[0])
+        self._has_msetex = self._has_msetex and not lacks
+        return lacks
+
+    def _forget_connections(self) -> None:
+        self._pid = os.getpid()
+        self._sync_pool = SyncPool(self.endpoint)
+        self._async_pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncPool]
+        self._async_pools = weakref.WeakKeyDictionary()
+
+    def _mind_fork(self) -> None:
+        if os.getpid() != self._pid:
+            self._forget_connections()  # a fork shares its parent's sockets: it must not use them
+
+    def _exchange(self, commands: Sequence[Command], size_bytes: int) -> list[Any]:
+        """Send commands in one go and read a reply for each; the error of a single command is its reply."""
+        if not commands:
+            return []
+        self._mind_fork()
+        allowed_s = self._deadline.allowed_s(size_bytes)
+        expires_s = time.monotonic() + allowed_s
+        if self._first_wait_s:
+            self._sync_pool.give(self._sync_pool.take(time.monotonic() + self._first_wait_s)[0])
+            self._first_wait_s, expires_s = 0.0, time.monotonic() + allowed_s
+        with translated():
+            return self._talk(commands, expires_s)
+
+    def _talk(self, commands: Sequence[Command], expires_s: float) -> list[Any]:
+        pool = self._sync_pool
+        while True:
+            connection, is_used = pool.take(expires_s)
+            try:
+                replies = _exchange_on(connection, commands, expires_s)
+            except BaseException as error:
+                pool.discard(connection)
+                if not is_used or type(error) is not redis_errors.ConnectionError:
+                    raise
+                pool.discard_idle()
+            else:
+                pool.give(connection)
+                return replies
+
+    async def _aexchange(self, commands: Sequence[Command], size_bytes: int) -> list[Any]:
+        """Asynchronous twin of `_exchange`."""
+        if not commands:
+            return []
+        if not self.endpoint.is_async:
+            return await asyncio.to_thread(self._exchange, commands, size_bytes)
+        self._mind_fork()
+        pool = self._async_pools.setdefault(asyncio.get_running_loop(), AsyncPool(self.endpoint))
+        if self._first_wait_s:
+            async with _Deadline(self._first_wait_s, pool.is_full):
+                pool.give((await pool.take())[0])
+            self._first_wait_s = 0.0
+        with translated():
+            async with _Deadline(self._deadline.allowed_s(size_bytes), pool.is_full):
+                return await self._atalk(pool, commands)
+
+    async def _atalk(self, pool: AsyncPool, commands: Sequence[Command]) -> list[Any]:
+        while True:
+            connection, is_used = await pool.take()
+            try:
+                replies = await _aexchange_on(connection, commands)
+            except BaseException as error:
+                await pool.discard(connection)
+                if not is_used or type(error) is not redis_errors.ConnectionError:
+                    raise
+                await pool.discard_idle()
+            else:
+                pool.give(connection)
+                return replies
+
+
+class _Deadline:
+    """Ends what runs inside after so many seconds; forgiving while the event loop itself was late.
+
+    A loop that was busy past the deadline finds the timer due before it has read a reply that came long ago. So a
+    check just before the deadline that runs late grants the loop a moment to read what is there, and a time-out that
+    still follows is named for the loop, not for the server.
+    """
+
+    def __init__(self, allowed_s: float, is_full: Callable[[], bool]) -> None:
+        self._allowed_s = allowed_s
+        self._is_full = is_full
+        self._was_late = False
+
+    async def __aenter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._scope = asyncio.timeout_at(loop.time() + self._allowed_s)
+        await self._scope.__aenter__()
+        self._check_at(loop, loop.time() + self._allowed_s)
+
+    def _check_at(self, loop: asyncio.AbstractEventLoop, when_s: float) -> None:
+        self._check = loop.call_at(when_s - _GRACE_S / 20, self._look, loop, when_s)
+
+    def _look(self, loop: asyncio.AbstractEventLoop, when_s: float) -> None:
+        if loop.time() - when_s > _LATE_S:
+            self._was_late = True
+            self._scope.reschedule(loop.time() + _GRACE_S)
+            self._check_at(loop, loop.time() + _GRACE_S)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._check.cancel()
+        try:
+            await self._scope.__aexit__(kind, error, trace)
+        except TimeoutError:
+            raise StoreTimeoutError("no complete answer within the deadline", reason=self._reason()) from None
+
+    def _reason(self) -> str:
+        if self._was_late:
+            return "loop_late"
+        return "pool_exhausted" if self._is_full() else "timeout"
+
+
+def _exchange_on(connection: Any, commands: Sequence[Command], expires_s: float) -> list[Any]:
+    if hasattr(connection, "expire_at"):
+        connection.expire_at(expires_s)
+    connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+    return [_read(connection) for _ in commands]
+
+
+def _read(connection: Any) -> Any:
+    try:
+        return connection.read_response(disable_decoding=True)
+    except redis_errors.ResponseError as error:
+        return error
+
+
+async def _aexchange_on(connection: Any, commands: Sequence[Command]) -> list[Any]:
+    await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+    return [await _aread(connection) for _ in commands]
+
+
+async def _aread(connection: Any) -> Any:
+    try:
+        return await connection.read_response(disable_decoding=True)
+    except redis_errors.ResponseError as error:
+        return error
+
+
+def _msetex(pairs: Sequence[tuple[str, Payload]], ttl_s: int | None) -> Command:
+    flat = [part for key, value in pairs for part in (key, bytes(value))]
+    return ("MSETEX", len(pairs), *flat, "EX", ttl_s or 0)
+
+
+def _sets(pairs: Sequence[tuple[str, Payload]], ttl_s: int | None) -> list[Command]:
+    expiry: Command = () if ttl_s is None else ("EX", ttl_s)
+    return [("SET", key, bytes(value), *expiry) for key, value in pairs]
+
+
+def _peeks(keys: Sequence[str], n_bytes: int) -> list[Command]:
+    return [("GETRANGE", key, 0, n_bytes - 1) for key in keys]
+
+
+def _scan(cursor: bytes, prefix: str | None) -> Command:
+    return ("SCAN", cursor, "MATCH", glob_of_prefix(prefix or ""), "COUNT", _SCAN_COUNT)
+
+
+def _expect(replies: list[Any], allowed: Any) -> None:
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise to_store_error(reply) from reply
+        if reply not in allowed:
+            raise _unexpected(reply)
+
+
+def _values(replies: list[Any], n: int) -> list[bytes | None]:
+    [reply] = replies
+    if isinstance(reply, Exception):
+        raise to_store_error(reply) from reply
+    if not isinstance(reply, list) or len(reply) != n or not all(v is None or type(v) is bytes for v in reply):
+        raise _unexpected(reply)
+    return reply
+
+
+def _heads(replies: list[Any]) -> list[bytes | None]:
+    heads: list[bytes | None] = []
+    for reply in replies:
+        error = to_store_error(reply) if isinstance(reply, Exception) else None
+        if error is not None and error.reason != "wrong_type":
+            raise error
+        heads.append(reply if isinstance(reply, bytes) and reply else None)
+    return heads
+
+
+def _scanned(replies: list[Any]) -> tuple[bytes, list[bytes]]:
+    match replies:
+        case [Exception() as error]:
+            raise to_store_error(error) from error
+        case [[bytes() as cursor, list() as keys]]:
+            return cursor, keys
+        case _:
+            raise _unexpected(replies)
+
+
+def _unseen(keys: list[bytes], seen: set[str]) -> Iterator[str]:
+    for key in keys:
+        text = key.decode("utf-8", "surrogateescape")
+        if text not in seen:
+            seen.add(text)
+            yield text
+
+
+def _unexpected(reply: Any) -> StoreResponseError:
+    return StoreResponseError(f"the server answered {type(reply).__name__} where it must not", reason="protocol")

@@ -1,0 +1,267 @@
+"""Stores around stores."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from cache.breaker import Breaker, Direction
+from cache.clock import Clock, SystemClock
+from cache.counters import Counters
+from cache.errors import StoreError
+from cache.stores.base import Store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Sequence
+
+    from langchain_core.stores import ByteStore
+
+    from cache.stores.base import Payload
+
+
+class FailOpenStore(Store):
+    """Turns every `StoreError` into a miss, or into nothing for a write; counts it and logs it by its reason.
+
+    Once the server cannot be reached it is left alone until a probe in the background finds it back, so that after
+    the first failure nobody waits for it. Deleting and going through keys are not covered: there an error shows.
+
+    Args:
+        inner: the store that may fail.
+        counters: where failures are counted.
+        clock: where the time comes from.
+    """
+
+    def __init__(self, inner: Store, *, counters: Counters | None = None, clock: Clock | None = None) -> None:
+        self.inner = inner
+        self.counters = counters or Counters()
+        self.breaker = Breaker(inner.ping, clock=clock or SystemClock())
+
+    @override
+    def mget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
+        if self.breaker.allows(Direction.READ):
+            try:
+                values = self.inner.mget(keys, expect_bytes=expect_bytes)
+            except StoreError as error:
+                self._failed(error, Direction.READ)
+            else:
+                self.breaker.succeeded(Direction.READ)
+                return values
+        return [None] * len(keys)
+
+    @override
+    async def amget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
+        if self.breaker.allows(Direction.READ):
+            try:
+                values = await self.inner.amget(keys, expect_bytes=expect_bytes)
+            except StoreError as error:
+                self._failed(error, Direction.READ)
+            else:
+                self.breaker.succeeded(Direction.READ)
+                return values
+        return [None] * len(keys)
+
+    @override
+    def mset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
+        if not self.breaker.allows(Direction.WRITE):
+            return
+        try:
+            self.inner.mset(key_value_pairs, ttl_s=ttl_s)
+        except StoreError as error:
+            self._failed(error, Direction.WRITE)
+        else:
+            self._stored(len(key_value_pairs))
+
+    @override
+    async def amset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
+        if not self.breaker.allows(Direction.WRITE):
+            return
+        try:
+            await self.inner.amset(key_value_pairs, ttl_s=ttl_s)
+        except StoreError as error:
+            self._failed(error, Direction.WRITE)
+        else:
+            self._stored(len(key_value_pairs))
+
+    @override
+    def mdelete(self, keys: Sequence[str]) -> None:
+        self.inner.mdelete(keys)
+
+    @override
+    async def amdelete(self, keys: Sequence[str]) -> None:
+        await self.inner.amdelete(keys)
+
+    @override
+    def mpeek(self, keys: Sequence[str], n_bytes: int) -> list[bytes | None]:
+        return self.inner.mpeek(keys, n_bytes)
+
+    @override
+    async def ampeek(self, keys: Sequence[str], n_bytes: int) -> list[bytes | None]:
+        return await self.inner.ampeek(keys, n_bytes)
+
+    @override
+    def yield_keys(self, *, prefix: str | None = None) -> Iterator[str]:
+        return self.inner.yield_keys(prefix=prefix)
+
+    @override
+    def ayield_keys(self, *, prefix: str | None = None) -> AsyncIterator[str]:
+        return self.inner.ayield_keys(prefix=prefix)
+
+    @override
+    def ping(self) -> None:
+        self.inner.ping()
+
+    @override
+    async def aping(self) -> None:
+        await self.inner.aping()
+
+    @override
+    def close(self) -> None:
+        self.breaker.close()
+        self.inner.close()
+
+    @override
+    async def aclose(self) -> None:
+        self.breaker.close()
+        await self.inner.aclose()
+
+    def _stored(self, n_entries: int) -> None:
+        self.breaker.succeeded(Direction.WRITE)
+        self.counters.add(stored=n_entries)
+
+    def _failed(self, error: StoreError, direction: Direction) -> None:
+        self.counters.add_reason("failures", error.reason)
+        self.breaker.failed(error, direction)
+
+
+class DisabledStore(Store):
+    """A cache that is switched off: nothing is found, nothing is kept."""
+
+    @override
+    def mget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
+        return [None] * len(keys)
+
+    @override
+    async def amget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
+        return [None] * len(keys)
+
+    @override
+    def mset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
+        """Keep nothing."""
+
+    @override
+    async def amset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
+        """Keep nothing."""
+
+    @override
+    def mdelete(self, keys: Sequence[str]) -> None:
+        """Nothing is there to delete."""
+
+    @override
+    async def amdelete(self, keys: Sequence[str]) -> None:
+        """Nothing is there to delete."""
+
+    @override
+    def mpeek(self, keys: Sequence[str], n_bytes: int) -> list[bytes | None]:
+        return [None] * len(keys)
+
+    @override
+    async def ampeek(self, keys: Sequence[str], n_bytes: int) -> list[bytes | None]:
+        return [None] * len(keys)
+
+    @override
+    def yield_keys(self, *, prefix: str | None = None) -> Iterator[str]:
+        yield from ()
+
+    @override
+    async def ayield_keys(self, *, prefix: str | None = None) -> AsyncIterator[str]:
+        for key in list[str]():
+            yield key
+
+    @override
+    def ping(self) -> None:
+        """Return: nothing can fail."""
+
+    @override
+    async def aping(self) -> None:
+        """Return: nothing can fail."""
+
+
+class ByteStoreAdapter(Store):
+    """Any LangChain `ByteStore` as a store of ours.
+
+    It knows no time to live, so entries are kept until somebody deletes them; what is too old is still not served,
+    as each entry says itself how long it may be.
+
+    Args:
+        inner: the store; whatever it raises is a `StoreError` here.
+    """
+
+    def __init__(self, inner: ByteStore) -> None:
+        self.inner = inner
+
+    @override
+    def mget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
+        with _foreign_errors():
+            return self.inner.mget(keys)
+
+    @override
+    async def amget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
+        with _foreign_errors():
+            return await self.inner.amget(keys)
+
+    @override
+    def mset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
+        with _foreign_errors():
+            self.inner.mset([(key, bytes(value)) for key, value in key_value_pairs])
+
+    @override
+    async def amset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
+        with _foreign_errors():
+            await self.inner.amset([(key, bytes(value)) for key, value in key_value_pairs])
+
+    @override
+    def mdelete(self, keys: Sequence[str]) -> None:
+        with _foreign_errors():
+            self.inner.mdelete(keys)
+
+    @override
+    async def amdelete(self, keys: Sequence[str]) -> None:
+        with _foreign_errors():
+            await self.inner.amdelete(keys)
+
+    @override
+    def mpeek(self, keys: Sequence[str], n_bytes: int) -> list[bytes | None]:
+        return [None if value is None else value[:n_bytes] for value in self.mget(keys)]
+
+    @override
+    async def ampeek(self, keys: Sequence[str], n_bytes: int) -> list[bytes | None]:
+        return [None if value is None else value[:n_bytes] for value in await self.amget(keys)]
+
+    @override
+    def yield_keys(self, *, prefix: str | None = None) -> Iterator[str]:
+        with _foreign_errors():
+            yield from self.inner.yield_keys(prefix=prefix)
+
+    @override
+    async def ayield_keys(self, *, prefix: str | None = None) -> AsyncIterator[str]:
+        with _foreign_errors():
+            async for key in self.inner.ayield_keys(prefix=prefix):
+                yield key
+
+    @override
+    def ping(self) -> None:
+        self.mget(["ping"])
+
+    @override
+    async def aping(self) -> None:
+        await self.amget(["ping"])
+
+
+@contextlib.contextmanager
+def _foreign_errors() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise StoreError(f"{type(error).__name__}: {error}", reason="foreign_store") from error

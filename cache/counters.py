@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,4 +54,5 @@ class Counters:
     def snapshot(self) -> Counts:
         """What was counted up to now."""
         with self._lock:
-            return Counts(**self._numbers, **{what: dict(counter) for what, counter in self._reasons.items()})
+            values: dict[str, Any] = {what: dict(counter) for what, counter in self._reasons.items()}
+            return Counts(**values | self._numbers)

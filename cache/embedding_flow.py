@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from cache.counters import Counters
 
 _log = logging.getLogger("resumecache")
+Progress = Callable[[int, int], None]
 _WIDTH_PROBE = "blank"  # embedded to learn how wide the vectors are when a batch holds nothing but blank texts
 _NO_HASH = "0" * 32
 
@@ -112,7 +114,9 @@ class EmbeddingSpace:
         )
 
 
-def embed_flow(space: EmbeddingSpace, texts: Sequence[str], role: Role) -> Generator[Any, Any, FloatArray]:
+def embed_flow(
+    space: EmbeddingSpace, texts: Sequence[str], role: Role, on_progress: Progress | None = None
+) -> Generator[Lookup | Compute | Save, Any, FloatArray]:
     """Look up, compute what is missing, save it.
 
     Equal texts are embedded once. A blank text is never sent: it is the zero vector, which scores 0 with everything.
@@ -127,21 +131,27 @@ def embed_flow(space: EmbeddingSpace, texts: Sequence[str], role: Role) -> Gener
     if not distinct:
         width = space.width if space.width is not None or not texts else (yield from _learn_width(space, role))
         return np.zeros((len(texts), width or 0), dtype=np.float32)
-    vectors = yield from _distinct_vectors(space, distinct, role)
+    vectors = yield from _distinct_vectors(space, distinct, role, on_progress or _nobody_asks)
     if len(distinct) == len(texts):
         return vectors
     row_of = {text: row for row, text in enumerate(distinct)}
     rows = np.array([row_of.get(text, len(distinct)) for text in texts])
-    with_zero = np.vstack([vectors, np.zeros((1, vectors.shape[1]), dtype=np.float32)])
-    return with_zero[rows]
+    with_zero: FloatArray = np.vstack([vectors, np.zeros((1, vectors.shape[1]), dtype=np.float32)])
+    return with_zero.take(rows, axis=0)
 
 
-def _learn_width(space: EmbeddingSpace, role: Role) -> Generator[Any, Any, int]:
-    probe = yield from _distinct_vectors(space, [_WIDTH_PROBE], role)
+def _learn_width(space: EmbeddingSpace, role: Role) -> Generator[Lookup | Compute | Save, Any, int]:
+    probe = yield from _distinct_vectors(space, [_WIDTH_PROBE], role, _nobody_asks)
     return int(probe.shape[1])
 
 
-def _distinct_vectors(space: EmbeddingSpace, texts: list[str], role: Role) -> Generator[Any, Any, FloatArray]:
+def _nobody_asks(_n_ready: int, _n_all: int) -> None:
+    """Take no note of progress."""
+
+
+def _distinct_vectors(
+    space: EmbeddingSpace, texts: list[str], role: Role, on_progress: Progress
+) -> Generator[Lookup | Compute | Save, Any, FloatArray]:
     keys, tags = space.keys(texts, role)
     raws = yield Lookup(keys, len(keys) * (HEADER_BYTES + 4 * (space.width or 0)))
     found = decode_vectors(raws, tags, now_s=space.clock.now_s())
@@ -154,9 +164,13 @@ def _distinct_vectors(space: EmbeddingSpace, texts: list[str], role: Role) -> Ge
     hits = _hits_of_one_width(space, dict(zip(found.rows, found.vectors, strict=True)))
     _count(space, keys, n_hits=len(hits), n_misses=len(texts) - len(hits), saved_ms=found.made_ms)
     wanted = [_Wanted(row, text, keys[row], tags[8 * row : 8 * row + 8]) for row, text in enumerate(texts)]
-    made = yield from _make(space, [want for want in wanted if want.row not in hits], role)
+    on_progress(len(hits), len(texts))
+    missing = [want for want in wanted if want.row not in hits]
+    made = yield from _make(space, missing, role, lambda n_made: on_progress(len(hits) + n_made, len(texts)))
     stale = [want for want in wanted if made and want.row in hits and len(hits[want.row]) != space.width]
-    made |= yield from _make(space, stale, role)  # the model has become wider or narrower since they were stored
+    made |= yield from _make(
+        space, stale, role, lambda _: None
+    )  # the model has become wider or narrower since they were stored
     return np.stack([(hits | made)[row] for row in range(len(texts))])
 
 
@@ -172,7 +186,7 @@ def _hits_of_one_width(space: EmbeddingSpace, hits: dict[int, FloatArray]) -> di
 
 
 def _make(
-    space: EmbeddingSpace, wanted: list[_Wanted], role: Role
+    space: EmbeddingSpace, wanted: list[_Wanted], role: Role, on_made: Callable[[int], None]
 ) -> Generator[Compute | Save, Any, dict[int, FloatArray]]:
     """Compute in batches and save each at once: what a later batch loses, an earlier one has kept."""
     made: dict[int, FloatArray] = {}
@@ -190,6 +204,7 @@ def _make(
         )  # fmt: skip
         yield Save([(want.key, entry) for want, entry in zip(batch, entries, strict=True)])
         made.update((want.row, vector) for want, vector in zip(batch, vectors, strict=True))
+        on_made(len(made))
     return made
 
 

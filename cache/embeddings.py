@@ -9,10 +9,10 @@ from typing_extensions import override
 
 from cache.clock import Clock, SystemClock
 from cache.counters import Counters, Counts
-from cache.embedding_flow import Compute, EmbeddingSpace, Lookup, Role, Save, embed_flow
+from cache.embedding_flow import Compute, EmbeddingSpace, Lookup, Progress, Role, Save, embed_flow
 from cache.errors import ConfigurationError
 from cache.keys import Kind, check_namespace
-from cache.opening import fail_open, open_store
+from cache.opening import open_store, store_for
 from cache.parameters import embedding_parameters
 from cache.settings import CacheSettings, check_ttl
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from langchain_core.stores import ByteStore
 
     from cache.codecs.vectors import FloatArray
+    from cache.stores.base import Store
 
 DEFAULT_BATCH_SIZE = 128
 
@@ -71,7 +72,8 @@ class CacheBackedEmbeddings(Embeddings):
             raise ConfigurationError(f"batch_size: expected at least 1 text in a request, got {batch_size}")
         self.underlying = underlying
         self._counters = counters or Counters()
-        self.store = fail_open(store, self._counters)
+        self.store = store_for(Kind.EMBEDDING, store, settings, self._counters)
+        self._owned: Store | None = None
         self._space = EmbeddingSpace(
             model=model,
             namespace=check_namespace(settings.namespace if namespace is None else namespace),
@@ -95,11 +97,11 @@ class CacheBackedEmbeddings(Embeddings):
         settings: CacheSettings | None = None,
     ) -> Self:
         """Over the store of a URL (see `store_from_url`); `None` is `REDIS_URL`, or else the embedded server."""
-        settings, counters = settings or CacheSettings(), Counters()
-        store = open_store(Kind.EMBEDDING, settings, counters, url=url)
-        return cls(
-            underlying, store, model=model, ttl_s=ttl_s, namespace=namespace, settings=settings, counters=counters
-        )
+        settings = settings or CacheSettings()
+        store = open_store(settings, url=url)
+        made = cls(underlying, store, model=model, ttl_s=ttl_s, namespace=namespace, settings=settings)
+        made._owned = store
+        return made
 
     @classmethod
     def from_client(
@@ -113,11 +115,11 @@ class CacheBackedEmbeddings(Embeddings):
         settings: CacheSettings | None = None,
     ) -> Self:
         """Over connections like those of a client of redis-py that the caller has and closes."""
-        settings, counters = settings or CacheSettings(), Counters()
-        store = open_store(Kind.EMBEDDING, settings, counters, client=client)
-        return cls(
-            underlying, store, model=model, ttl_s=ttl_s, namespace=namespace, settings=settings, counters=counters
-        )
+        settings = settings or CacheSettings()
+        store = open_store(settings, client=client)
+        made = cls(underlying, store, model=model, ttl_s=ttl_s, namespace=namespace, settings=settings)
+        made._owned = store
+        return made
 
     @classmethod
     def from_bytes_store(
@@ -150,13 +152,18 @@ class CacheBackedEmbeddings(Embeddings):
     def embed_query(self, text: str) -> list[float]:
         return self._run([text], Role.QUERY)[0].tolist()  # type: ignore[no-any-return]  # as above
 
-    def embed_array(self, texts: Sequence[str]) -> FloatArray:
+    def embed_array(self, texts: Sequence[str], *, on_progress: Progress | None = None) -> FloatArray:
         """Embed documents without a detour over lists.
+
+        Args:
+            texts: what to embed.
+            on_progress: called with the number of distinct texts that are ready and of all, after the lookup and
+                after each batch.
 
         Returns:
             float32, shape (n, d), writable; equal to `embed_documents` number by number.
         """
-        return self._run(texts, Role.DOCUMENT)
+        return self._run(texts, Role.DOCUMENT, on_progress)
 
     @override
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
@@ -166,17 +173,19 @@ class CacheBackedEmbeddings(Embeddings):
     async def aembed_query(self, text: str) -> list[float]:
         return (await self._arun([text], Role.QUERY))[0].tolist()  # type: ignore[no-any-return]  # as above
 
-    async def aembed_array(self, texts: Sequence[str]) -> FloatArray:
+    async def aembed_array(self, texts: Sequence[str], *, on_progress: Progress | None = None) -> FloatArray:
         """Asynchronous twin of `embed_array`."""
-        return await self._arun(texts, Role.DOCUMENT)
+        return await self._arun(texts, Role.DOCUMENT, on_progress)
 
     def close(self) -> None:
-        """Give back the store's connections; the object can be used again."""
-        self.store.close()
+        """Give back the connections of a store that this object opened itself; it can be used again."""
+        if self._owned:
+            self._owned.close()
 
     async def aclose(self) -> None:
         """Asynchronous twin of `close`."""
-        await self.store.aclose()
+        if self._owned:
+            await self._owned.aclose()
 
     def __enter__(self) -> Self:
         return self
@@ -194,8 +203,8 @@ class CacheBackedEmbeddings(Embeddings):
     ) -> None:
         await self.aclose()
 
-    def _run(self, texts: Sequence[str], role: Role) -> FloatArray:
-        flow = embed_flow(self._space, texts, role)
+    def _run(self, texts: Sequence[str], role: Role, on_progress: Progress | None = None) -> FloatArray:
+        flow = embed_flow(self._space, texts, role, on_progress)
         answer = None
         while True:
             try:
@@ -215,8 +224,8 @@ class CacheBackedEmbeddings(Embeddings):
             case Compute(missing, _):
                 return self.underlying.embed_documents(missing)
 
-    async def _arun(self, texts: Sequence[str], role: Role) -> FloatArray:
-        flow = embed_flow(self._space, texts, role)
+    async def _arun(self, texts: Sequence[str], role: Role, on_progress: Progress | None = None) -> FloatArray:
+        flow = embed_flow(self._space, texts, role, on_progress)
         answer = None
         while True:
             try:

@@ -16,28 +16,27 @@ if TYPE_CHECKING:
     from cache.settings import CacheSettings
 
 
-def open_store(
-    kind: Kind, settings: CacheSettings, counters: Counters, *, url: str | None = None, client: object = None
-) -> Store:
-    """The store for entries of a kind; nothing is connected before the first operation.
+def open_store(settings: CacheSettings, *, url: str | None = None, client: object = None) -> FailOpenStore:
+    """A store that fails open; nothing is connected before the first operation.
 
     Args:
-        kind: decides whether the cache is switched on.
         settings: where Redis is and how long an operation may take.
-        counters: where failures are counted.
         url: instead of the one in the settings.
         client: an existing client of redis-py instead of a URL; it is left open.
     """
-    if not settings.is_enabled(kind):
-        return DisabledStore()
     deadline = settings.deadline()
     if client is not None:
-        return FailOpenStore(store_from_client(client, deadline=deadline), counters=counters)
-    return FailOpenStore(store_from_url(url or settings.redis_url, deadline=deadline), counters=counters)
+        return FailOpenStore(store_from_client(client, deadline=deadline))
+    return FailOpenStore(store_from_url(url or settings.redis_url, deadline=deadline))
 
 
-def fail_open(store: ByteStore, counters: Counters) -> Store:
-    """Any LangChain `ByteStore` as a store whose failures are misses."""
-    if isinstance(store, FailOpenStore | DisabledStore):
-        return store
+def store_for(kind: Kind, store: ByteStore, settings: CacheSettings, counters: Counters) -> Store:
+    """The view that one cache has of a store: switched off or failing open, with counts of its own.
+
+    Caches on one store share its breaker: what one has found dead, the others leave alone too.
+    """
+    if not settings.is_enabled(kind):
+        return DisabledStore()
+    if isinstance(store, FailOpenStore):
+        return FailOpenStore(store.inner, counters=counters, breaker=store.breaker)
     return FailOpenStore(store if isinstance(store, Store) else ByteStoreAdapter(store), counters=counters)

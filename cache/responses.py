@@ -21,7 +21,7 @@ from cache.counters import Counters, Counts
 from cache.entry import Header
 from cache.errors import EntryError, InvalidKeyError
 from cache.keys import ContentHasher, Key, Kind, build_key, check_namespace, key_prefix, key_tag
-from cache.opening import fail_open, open_store
+from cache.opening import open_store, store_for
 from cache.requests import Uncacheable, canonical_request
 from cache.settings import CacheSettings, check_ttl
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from langchain_core.stores import ByteStore
+
+    from cache.stores.base import Store
 
 _log = logging.getLogger("resumecache")
 HIT_MARK = "resumecache"
@@ -66,7 +68,8 @@ class ResponseCache(BaseCache):
     ) -> None:
         settings = settings or CacheSettings()
         self._counters = counters or Counters()
-        self.store = fail_open(store, self._counters)
+        self.store = store_for(Kind.OPENAI_RESPONSE, store, settings, self._counters)
+        self._owned: Store | None = None
         self._ttl_s = check_ttl(settings.ttl_s(Kind.OPENAI_RESPONSE) if ttl_s is None else ttl_s)
         self._namespace = check_namespace(settings.namespace if namespace is None else namespace)
         self._compress_over_bytes = settings.compression_threshold_bytes
@@ -84,9 +87,11 @@ class ResponseCache(BaseCache):
         settings: CacheSettings | None = None,
     ) -> Self:
         """Over the store of a URL (see `store_from_url`); `None` is `REDIS_URL`, or else the embedded server."""
-        settings, counters = settings or CacheSettings(), Counters()
-        store = open_store(Kind.OPENAI_RESPONSE, settings, counters, url=url)
-        return cls(store, ttl_s=ttl_s, namespace=namespace, settings=settings, counters=counters)
+        settings = settings or CacheSettings()
+        store = open_store(settings, url=url)
+        made = cls(store, ttl_s=ttl_s, namespace=namespace, settings=settings)
+        made._owned = store
+        return made
 
     @classmethod
     def from_client(
@@ -98,9 +103,11 @@ class ResponseCache(BaseCache):
         settings: CacheSettings | None = None,
     ) -> Self:
         """Over connections like those of a client of redis-py that the caller has and closes."""
-        settings, counters = settings or CacheSettings(), Counters()
-        store = open_store(Kind.OPENAI_RESPONSE, settings, counters, client=client)
-        return cls(store, ttl_s=ttl_s, namespace=namespace, settings=settings, counters=counters)
+        settings = settings or CacheSettings()
+        store = open_store(settings, client=client)
+        made = cls(store, ttl_s=ttl_s, namespace=namespace, settings=settings)
+        made._owned = store
+        return made
 
     def counts(self) -> Counts:
         """What was found and stored by this object."""
@@ -112,7 +119,8 @@ class ResponseCache(BaseCache):
             key = self._key(prompt, llm_string)
             return None if key is None else self._interpret(key, self.store.mget([key])[0])
         except Exception as error:  # noqa: BLE001  a cache may never fail the call that it serves
-            return self._give_up(error)
+            self._give_up(error)
+            return None
 
     @override
     async def alookup(self, prompt: str, llm_string: str) -> RETURN_VAL_TYPE | None:
@@ -120,7 +128,8 @@ class ResponseCache(BaseCache):
             key = self._key(prompt, llm_string)
             return None if key is None else self._interpret(key, (await self.store.amget([key]))[0])
         except Exception as error:  # noqa: BLE001  as above
-            return self._give_up(error)
+            self._give_up(error)
+            return None
 
     @override
     def update(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
@@ -151,12 +160,14 @@ class ResponseCache(BaseCache):
         await aclear_entries(self.store, key_prefix(Kind.OPENAI_RESPONSE, self._namespace))
 
     def close(self) -> None:
-        """Give back the store's connections; the object can be used again."""
-        self.store.close()
+        """Give back the connections of a store that this object opened itself; it can be used again."""
+        if self._owned:
+            self._owned.close()
 
     async def aclose(self) -> None:
         """Asynchronous twin of `close`."""
-        await self.store.aclose()
+        if self._owned:
+            await self._owned.aclose()
 
     def __enter__(self) -> Self:
         return self

@@ -30,13 +30,21 @@ class FailOpenStore(Store):
     Args:
         inner: the store that may fail.
         counters: where failures are counted.
+        breaker: that of another store on the same server; `None` makes one.
         clock: where the time comes from.
     """
 
-    def __init__(self, inner: Store, *, counters: Counters | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        inner: Store,
+        *,
+        counters: Counters | None = None,
+        breaker: Breaker | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         self.inner = inner
         self.counters = counters or Counters()
-        self.breaker = Breaker(inner.ping, clock=clock or SystemClock())
+        self.breaker = breaker or Breaker(inner.ping, clock=clock or SystemClock())
 
     @override
     def mget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:

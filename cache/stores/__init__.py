@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["MemoryStore", "Store", "store_from_client", "store_from_url"]
 
 _log = logging.getLogger("resumecache")
+_START_TIMEOUT_S = 15.0
 _SCHEMES = "redis://, rediss://, unix://, memory:// and embedded://"
 
 
@@ -62,17 +64,27 @@ def store_from_client(client: object, *, deadline: Deadline | None = None) -> St
 
 
 def _default_store(deadline: Deadline | None) -> Store:
-    from cache.stores.embedded import embedded_available  # noqa: PLC0415  not needed with a URL
+    from cache.stores.embedded import default_directory, embedded_available  # noqa: PLC0415  not needed with a URL
 
-    if embedded_available():
-        return _embedded_store(None, deadline)
-    _log.warning("no REDIS_URL, and no embedded server on this platform: entries live in this process only")
-    return MemoryStore()
+    if not embedded_available():
+        _warn_once("no REDIS_URL, and no embedded server is installed: entries live in this process only")
+        return MemoryStore()
+    _warn_once(f"no REDIS_URL: entries live in an embedded server in {default_directory()}")
+    return _embedded_store(None, deadline)
 
 
 def _embedded_store(directory: str | None, deadline: Deadline | None) -> Store:
     from pathlib import Path  # noqa: PLC0415  not needed with a URL
 
-    from cache.stores.embedded import embedded_store  # noqa: PLC0415  as above
+    from cache.stores.connections import Endpoint  # noqa: PLC0415  as above
+    from cache.stores.embedded import EmbeddedServer  # noqa: PLC0415  as above
+    from cache.stores.redis import RedisStore  # noqa: PLC0415  as above
 
-    return embedded_store(Path(directory) if directory else None, deadline=deadline)
+    server = EmbeddedServer(Path(directory) if directory else None)
+    endpoint = Endpoint.from_socket(server.socket_path, prepare=server.ensure_running)
+    return RedisStore(endpoint, deadline=deadline, first_wait_s=_START_TIMEOUT_S, on_close=server.close)
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    _log.warning(message)

@@ -31,6 +31,7 @@ from cache.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
 CONNECT_TIMEOUT_S = 5.0
 _READ_SIZE_BYTES = 256 * 2**10
@@ -230,6 +231,12 @@ class Endpoint:
             raise ConfigurationError(f"REDIS_URL: {error}; got {without_password(url)!r}") from None
         sync_class = options.pop("connection_class", redis.Connection)
         return cls(sync_class, _TWINS[sync_class], options, name=without_password(url))
+
+    @classmethod
+    def from_socket(cls, path: Path, *, prepare: Callable[[], object]) -> Endpoint:
+        """An endpoint on a Unix socket whose server `prepare` starts."""
+        sync_class = redis.UnixDomainSocketConnection
+        return cls(sync_class, _TWINS[sync_class], {"path": str(path)}, name=str(path), prepare=prepare)
 
     @classmethod
     def from_client(cls, client: Any) -> Endpoint:

@@ -42,10 +42,19 @@ class RedisStore(Store):
         deadline: how long one operation may take.
         first_wait_s: how long the very first operation may wait for its connection, for a server that is only now
             being started; its deadline begins after that.
+        on_close: called when the store has given back its connections.
     """
 
-    def __init__(self, endpoint: Endpoint, *, deadline: Deadline | None = None, first_wait_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        deadline: Deadline | None = None,
+        first_wait_s: float = 0.0,
+        on_close: Callable[[], None] | None = None,
+    ) -> None:
         self.endpoint = endpoint
+        self._on_close = on_close
         self._deadline = deadline or Deadline()
         self._first_wait_s = first_wait_s
         self._has_msetex = True
@@ -125,13 +134,15 @@ class RedisStore(Store):
     @override
     def close(self) -> None:
         self._sync_pool.close()
+        if self._on_close:
+            self._on_close()
 
     @override
     async def aclose(self) -> None:
-        self.close()
         pool = self._async_pools.pop(asyncio.get_running_loop(), None)
         if pool is not None:
             await pool.aclose()
+        self.close()
 
     def _writes_at_once(self, pairs: Sequence[tuple[str, Payload]], ttl_s: int | None) -> bool:
         return self._has_msetex and ttl_s is not None and len(pairs) > 1

@@ -1,0 +1,5 @@
+"""`python -m agent` is `resumecache`."""
+
+from agent.cli import main
+
+main()

@@ -1,0 +1,137 @@
+"""The command line: parse, call, print, exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from agent.errors import AgentError
+from cache import CacheError, CacheSettings, ConfigurationError
+from chains.errors import ChainError, DocumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+OK, FAILED, BAD_INPUT = 0, 1, 2
+_BATCH_DEADLINE_MS = 2000  # a person waits for one answer here, not a thousand requests: patience costs nothing
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+_out = Console()
+_err = Console(stderr=True)
+
+Resume = Annotated[Path, typer.Argument(help="The resume: PDF, DOCX, Markdown or text.")]
+Jobs = Annotated[list[Path], typer.Argument(help="Job ads, or folders of them.")]
+Url = Annotated[
+    str | None,
+    typer.Option("--url", help="Where entries live: redis://, rediss://, unix://, memory:// or embedded://DIR."),
+]
+
+
+@app.callback()
+def _options(
+    *, verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what the cache does.")] = False
+) -> None:
+    """Match resumes to job ads, with every embedding and answer cached."""
+    logging.basicConfig(
+        level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=_err, show_path=False)], force=True
+    )
+    logging.getLogger("resumecache").setLevel(logging.DEBUG if verbose else logging.WARNING)
+
+
+@app.command()
+def match(
+    resume: Resume,
+    jobs: Jobs,
+    *,
+    top: Annotated[int, typer.Option("--top", min=1, help="How many ads to show.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="Print data instead of a table.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Say why, below the table.")] = False,
+    url: Url = None,
+) -> None:
+    """Rank job ads for a resume; the second time the vectors come from the cache."""
+    from agent.display import print_report  # noqa: PLC0415  same
+    from agent.ranking import rank_files  # noqa: PLC0415  loads the models' libraries; --help need not wait for them
+    from agent.settings import Settings  # noqa: PLC0415  same
+    from agent.wiring import Services  # noqa: PLC0415  same
+
+    with Services(Settings(cache=_cache_settings()), url=url or _default_url()) as services, _progress() as report:
+        found = rank_files(services, resume, jobs, top=top, explain=explain, on_progress=report)
+    if as_json:
+        typer.echo(found.model_dump_json(indent=2))
+    else:
+        print_report(_out, found, explain=explain)
+
+
+@app.command()
+def demo() -> None:
+    """Rank the sample ads in two processes; the second embeds nothing."""
+    from agent.demo import run_demo  # noqa: PLC0415  loads what the command needs
+
+    run_demo(_out)
+
+
+def main() -> None:
+    """Run the command line: 0 when done, 2 for bad input, 1 for anything else; never a traceback."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command line and give its exit code."""
+    try:
+        app(args=arguments, prog_name="resumecache")
+    except SystemExit as stop:  # how typer ends, whether all went well or the usage was wrong
+        return int(stop.code or OK)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  the last resort: a sentence, never a traceback
+        return _explain_failure(error)
+    return OK
+
+
+def _explain_failure(error: BaseException) -> int:
+    match error:
+        case BrokenPipeError():
+            return OK  # whoever read the output has seen enough
+        case DocumentError() | ConfigurationError():
+            return _fail(error, BAD_INPUT)
+        case CacheError() | ChainError() | AgentError():
+            return _fail(error, FAILED)
+        case KeyboardInterrupt():
+            return _fail("interrupted; what was embedded stays cached", FAILED)
+        case _:
+            return _fail(f"unexpected {type(error).__name__}: {error}", FAILED)
+
+
+def _fail(problem: object, code: int) -> int:
+    _err.print(f"resumecache: {problem}", markup=False, highlight=False, soft_wrap=True)
+    return code
+
+
+def _cache_settings() -> CacheSettings:
+    settings = CacheSettings()
+    if "deadline_ms" in settings.model_fields_set:
+        return settings
+    return settings.model_copy(update={"deadline_ms": _BATCH_DEADLINE_MS})
+
+
+def _default_url() -> str | None:
+    """The embedded server without its warning: here it is no surprise."""
+    from cache.stores.embedded import embedded_available  # noqa: PLC0415  needed here alone
+
+    return None if CacheSettings().redis_url or not embedded_available() else "embedded://"
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """A bar on the terminal that vanishes when done; nothing where nobody watches."""
+    columns = (TextColumn("embedding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=_err, transient=True, disable=not _err.is_terminal) as bar:
+        task = bar.add_task("embedding", total=None)
+        yield lambda n_ready, n_all: bar.update(task, completed=n_ready, total=n_all)

@@ -1,0 +1,17 @@
+"""Every error of the outermost layer.
+
+```
+AgentError
+└─ DemoError     a run of the demonstration did not end well
+```
+"""
+
+from __future__ import annotations
+
+
+class AgentError(Exception):
+    """Root of all errors of this package."""
+
+
+class DemoError(AgentError):
+    """A run of the demonstration did not end well."""

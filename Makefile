@@ -22,7 +22,7 @@ format: .venv/.dev
 	$(BIN)/ruff check --fix .
 
 bench: .venv/.dev  ## added time per operation while Redis is down, hung or slow
-	$(BIN)/python benchmarks/failures.py
+	$(BIN)/python -m benchmarks.failures
 
 clean:
 	rm -rf .venv .demo-cache build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -36,5 +36,5 @@ clean:
 	@touch $@
 
 .venv/.dev: pyproject.toml constraints.txt | .venv/bin/python
-	$(INSTALL) --editable '.[local,test,lint]'
+	$(INSTALL) --editable '.[local,api,notebooks,test,lint]'
 	@touch $@ .venv/.local

@@ -4,16 +4,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, Generation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_REASON_FIELDS = ("finish_reason", "stop_reason", "done_reason")
-_CUT = frozenset({"length", "max_tokens", "model_length", "max_output_tokens", "incomplete"})
-_FILTERED = frozenset({"content_filter", "content_filtered", "safety", "recitation", "blocklist", "prohibited_content"})
-_REFUSED = frozenset({"refusal", "guardrail_intervened"})
+# OpenAI's Responses API says `status` where the others say why they ended.
+_REASON_FIELDS = ("finish_reason", "stop_reason", "done_reason", "stopReason", "status")
+_CUT = frozenset(
+    {
+        "incomplete", "length", "max_output_tokens", "max_tokens", "model_context_window_exceeded", "model_length",
+        "pause_turn",
+    }
+)  # fmt: skip
+_FILTERED = frozenset(
+    {
+        "blocklist", "content_filter", "content_filtered", "error_toxic", "image_safety", "prohibited_content",
+        "recitation", "safety", "spii",
+    }
+)  # fmt: skip
+_REFUSED = frozenset({"guardrail_intervened", "refusal"})
+_FAILED = frozenset(
+    {
+        "abort", "cancelled", "error", "error_limit", "failed", "in_progress", "malformed_function_call",
+        "malformed_model_output", "malformed_tool_use", "queued",
+    }
+)  # fmt: skip
+_WORDS = {"cut": _CUT, "filtered": _FILTERED, "refused": _REFUSED, "failed": _FAILED}
 _ALWAYS_SAYS_WHY = frozenset({"openai", "anthropic", "azure"})  # providers whose every whole answer has a reason
 
 
@@ -31,25 +49,40 @@ def why_not_admitted(generations: Sequence[Generation]) -> str | None:
 def _why_not(generation: Generation) -> str | None:
     message = generation.message if isinstance(generation, ChatGeneration) else None
     metadata: dict[str, Any] = getattr(message, "response_metadata", None) or {}
-    finish = _finish_reason(generation.generation_info or {}) or _finish_reason(metadata)
-    if finish in _CUT:
-        return "cut"
-    if finish in _FILTERED:
-        return "filtered"
-    if finish in _REFUSED or (message and message.additional_kwargs.get("refusal")):
+    finishes = _finish_reasons(generation.generation_info or {}) | _finish_reasons(metadata)
+    for word, reasons in _WORDS.items():
+        if finishes & reasons:
+            return word
+    if message is not None and _is_refusal(message):
         return "refused"
     if isinstance(message, AIMessage) and message.invalid_tool_calls:
         return "invalid_tool_calls"
-    if not finish and metadata.get("model_provider") in _ALWAYS_SAYS_WHY:
+    if not finishes and metadata.get("model_provider") in _ALWAYS_SAYS_WHY:
         return "broken_off"
     return "empty" if _is_empty(generation, message) else None
 
 
-def _finish_reason(info: dict[str, Any]) -> str | None:
-    return next((str(info[name]).lower() for name in _REASON_FIELDS if info.get(name)), None)
+def _finish_reasons(info: dict[str, Any]) -> set[str]:
+    return {str(info[name]).lower() for name in _REASON_FIELDS if info.get(name)}
 
 
-def _is_empty(generation: Generation, message: Any) -> bool:
-    if message is None:
-        return not generation.text
-    return not message.content and not getattr(message, "tool_calls", None)
+def _is_refusal(message: BaseMessage) -> bool:
+    """Say whether the model declined: OpenAI says so beside the content, or in a block of it."""
+    if message.additional_kwargs.get("refusal"):
+        return True
+    blocks = [block for block in message.content if isinstance(block, dict)]
+    return any("refusal" in (block.get("type"), _inner_type(block)) for block in blocks)
+
+
+def _inner_type(block: dict[str, Any]) -> Any:
+    inner = block.get("value")
+    return inner.get("type") if isinstance(inner, dict) else None
+
+
+def _is_empty(generation: Generation, message: BaseMessage | None) -> bool:
+    if message is None or isinstance(message.content, str):
+        content: Any = generation.text.strip()
+    else:
+        content = message.content
+    calls = getattr(message, "tool_calls", None) or getattr(message, "additional_kwargs", {}).get("function_call")
+    return not content and not calls

@@ -26,6 +26,7 @@ _log = logging.getLogger("resumecache")
 FIRST_PROBE_S = 0.02
 LONGEST_PROBE_S = 1.0
 WRITE_PAUSE_S = 1.0
+_MOST_DOUBLINGS = 10
 # The server is reachable, or the fault is on this side: no reason to leave the server alone.
 _HARMLESS = frozenset({"wrong_type", "pool_exhausted", "loop_late", "protocol", "client", "response", "no_permission"})
 _WRITES_ONLY = frozenset({"read_only", "out_of_memory"})
@@ -55,7 +56,7 @@ class Breaker:
     def _renew(self) -> None:
         """Start with a lock and no thread, as a forked child must: its parent's threads are not in it."""
         self._lock = threading.Lock()
-        self._closed_for_good = threading.Event()
+        self._end_of_probing = threading.Event()
         self._is_open = False
         self._n_openings = 0
         self._write_again_s = 0.0
@@ -91,8 +92,10 @@ class Breaker:
                 self._start_probing()
 
     def close(self) -> None:
-        """End the probing."""
-        self._closed_for_good.set()
+        """End the probing; whoever goes on using the store meets the server itself."""
+        with self._lock:
+            self._end_of_probing.set()
+            self._is_open = False
 
     def _report(self, error: StoreError, direction: Direction) -> None:
         is_news = error.reason not in self._known[direction]
@@ -101,28 +104,36 @@ class Breaker:
         _log.log(level, "cache %s failed (%s), going on without it: %s", direction, error.reason, error)
 
     def _start_probing(self) -> None:
-        self._closed_for_good.clear()
-        wait_s = min(FIRST_PROBE_S * 2 ** (self._n_openings - 1), LONGEST_PROBE_S)
-        args = (weakref.ref(self), self._closed_for_good, wait_s)
-        threading.Thread(target=_probe_until_back, args=args, name="resumecache-probe", daemon=True).start()
+        self._end_of_probing = threading.Event()
+        wait_s = min(FIRST_PROBE_S * 2 ** min(self._n_openings - 1, _MOST_DOUBLINGS), LONGEST_PROBE_S)
+        args = (weakref.ref(self), self._end_of_probing, wait_s)
+        try:
+            threading.Thread(target=_probe_until_back, args=args, name="resumecache-probe", daemon=True).start()
+        except RuntimeError:  # no thread to be had, as at the end of the process: nobody would find the server back
+            self._is_open = False
 
-    def _is_back(self) -> bool:
+    def _is_back(self, end_of_probing: threading.Event) -> bool:
         try:
             self._probe()
         except StoreError as error:
             if error.reason not in _HARMLESS:
                 return False
+        except Exception:  # noqa: BLE001  whatever it is, the probing goes on: nobody else would end the opening
+            _log.debug("the probe failed", exc_info=True)
+            return False
         with self._lock:
+            if end_of_probing.is_set():
+                return True
             self._is_open = False
         _log.info("the cache is back")
         return True
 
 
-def _probe_until_back(reference: weakref.ref[Breaker], closed: threading.Event, wait_s: float) -> None:
+def _probe_until_back(reference: weakref.ref[Breaker], end: threading.Event, wait_s: float) -> None:
     """Ask again and again, less and less often, as long as anybody holds the breaker."""
-    while not closed.wait(wait_s):
+    while not end.wait(wait_s):
         breaker = reference()
-        if breaker is None or breaker._is_back():  # noqa: SLF001  the other half of the class
+        if breaker is None or breaker._is_back(end):  # noqa: SLF001  the other half of the class
             return
         del breaker
         wait_s = min(2 * wait_s, LONGEST_PROBE_S)

@@ -5,20 +5,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cache.entry import MAGIC
-from cache.keys import is_key
+from cache.errors import InvalidKeyError
+from cache.keys import Key, parse_key
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from cache.stores.base import Store
+
+    Wanted = Callable[[Key], bool]
 
 _BATCH_KEYS = 1000
 
 
-def clear_entries(store: Store, prefix: str) -> int:
-    """Delete the entries whose key begins with `prefix`.
+def _any_key(_key: Key) -> bool:
+    return True
+
+
+def clear_entries(store: Store, prefix: str, *, wanted: Wanted = _any_key) -> int:
+    """Delete the entries whose key begins with `prefix`, in one pass over the keys.
 
     A key is ours only if it parses, holds a string and starts with our magic; others stay.
+
+    Args:
+        store: the bare store.
+        prefix: the beginning of the keys, up to a separator.
+        wanted: which of them; a prefix without a namespace is shared by all namespaces.
 
     Returns:
         How many were deleted.
@@ -27,27 +39,64 @@ def clear_entries(store: Store, prefix: str) -> int:
         StoreError: the store could not do it; what was deleted before stays deleted.
     """
     n_deleted = 0
-    candidates = [key for key in store.yield_keys(prefix=prefix) if is_key(key)]
-    for batch in _batches(candidates):
+    for batch in _batches(store.yield_keys(prefix=prefix), wanted):
         ours = _ours(batch, store.mpeek(batch, len(MAGIC)))
         store.mdelete(ours)
         n_deleted += len(ours)
     return n_deleted
 
 
-async def aclear_entries(store: Store, prefix: str) -> int:
+async def aclear_entries(store: Store, prefix: str, *, wanted: Wanted = _any_key) -> int:
     """Asynchronous twin of `clear_entries`."""
     n_deleted = 0
-    candidates = [key async for key in store.ayield_keys(prefix=prefix) if is_key(key)]
-    for batch in _batches(candidates):
+    async for batch in _abatches(store.ayield_keys(prefix=prefix), wanted):
         ours = _ours(batch, await store.ampeek(batch, len(MAGIC)))
         await store.amdelete(ours)
         n_deleted += len(ours)
     return n_deleted
 
 
-def _batches(keys: list[str]) -> list[list[str]]:
-    return [keys[start : start + _BATCH_KEYS] for start in range(0, len(keys), _BATCH_KEYS)]
+def count_entries(store: Store, prefix: str, *, wanted: Wanted = _any_key) -> int:
+    """How many entries `clear_entries` would delete."""
+    batches = _batches(store.yield_keys(prefix=prefix), wanted)
+    return sum(len(_ours(batch, store.mpeek(batch, len(MAGIC)))) for batch in batches)
+
+
+async def acount_entries(store: Store, prefix: str, *, wanted: Wanted = _any_key) -> int:
+    """Asynchronous twin of `count_entries`."""
+    batches = _abatches(store.ayield_keys(prefix=prefix), wanted)
+    return sum([len(_ours(batch, await store.ampeek(batch, len(MAGIC)))) async for batch in batches])
+
+
+def _batches(keys: Iterator[str], wanted: Wanted) -> Iterator[list[str]]:
+    batch: list[str] = []
+    for key in keys:
+        if _is_wanted(key, wanted):
+            batch.append(key)
+        if len(batch) == _BATCH_KEYS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+async def _abatches(keys: AsyncIterator[str], wanted: Wanted) -> AsyncIterator[list[str]]:
+    batch: list[str] = []
+    async for key in keys:
+        if _is_wanted(key, wanted):
+            batch.append(key)
+        if len(batch) == _BATCH_KEYS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _is_wanted(text: str, wanted: Wanted) -> bool:
+    try:
+        return wanted(parse_key(text))
+    except InvalidKeyError:
+        return False
 
 
 def _ours(keys: Sequence[str], heads: Sequence[bytes | None]) -> list[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from cache.codecs.vectors import FloatArray, decode_vectors, encode_vectors
+from cache.codecs.vectors import DecodedVectors, FloatArray, decode_vectors, encode_vectors
 from cache.entry import HEADER_BYTES
 from cache.errors import ProviderAnswerError
 from cache.keys import ContentHasher, Key, Kind, build_key, cross, rest_tag
@@ -62,6 +62,28 @@ class Save:
     pairs: list[tuple[str, memoryview]]
 
 
+def pack_vector(space: EmbeddingSpace, text: str, vector: Any, *, made_ms: int = 0) -> tuple[str, memoryview]:
+    """The entry of one document whose vector somebody else has made.
+
+    Raises:
+        ProviderAnswerError: not one finite vector of the space's width.
+    """
+    [key], tag = space.keys([text], Role.DOCUMENT)
+    array = check_answer([vector], 1, space.width)
+    created_s = int(space.clock.now_s())
+    return key, encode_vectors(array, tag, created_s=created_s, ttl_s=space.ttl_s, made_ms=made_ms)[0]
+
+
+def unpack_vector(space: EmbeddingSpace, text: str, raw: bytes | None) -> FloatArray | None:
+    """The vector of one document, or `None` where the entry is absent, stale, unusable or of another width."""
+    keys, tag = space.keys([text], Role.DOCUMENT)
+    found = decode_vectors([raw], tag, now_s=space.clock.now_s())
+    _count_unreadable(space, keys, found)
+    usable = found.rows and space.width in {None, len(found.vectors[0])}
+    space.counters.add(hits=int(bool(usable)), misses=int(not usable))
+    return found.vectors[0] if usable else None
+
+
 class _Wanted(NamedTuple):
     row: int
     text: str
@@ -87,8 +109,8 @@ class EmbeddingSpace:
 
     model: str
     namespace: str | None
-    parameters: bytes
-    secret: bytes | None
+    parameters: bytes = field(repr=False)
+    secret: bytes | None = field(repr=False)
     ttl_s: int
     batch_size: int
     clock: Clock
@@ -145,6 +167,12 @@ def _learn_width(space: EmbeddingSpace, role: Role) -> Generator[Lookup | Comput
     return int(probe.shape[1])
 
 
+def _count_unreadable(space: EmbeddingSpace, keys: Sequence[str], found: DecodedVectors) -> None:
+    for row, error in found.unreadable.items():
+        space.counters.add_reason("unreadable", type(error).__name__)
+        _log.warning("cache entry %s cannot be used (%s), it will be replaced", keys[row], error)
+
+
 def _nobody_asks(_n_ready: int, _n_all: int) -> None:
     """Take no note of progress."""
 
@@ -155,9 +183,7 @@ def _distinct_vectors(
     keys, tags = space.keys(texts, role)
     raws = yield Lookup(keys, len(keys) * (HEADER_BYTES + 4 * (space.width or 0)))
     found = decode_vectors(raws, tags, now_s=space.clock.now_s())
-    for row, error in found.unreadable.items():
-        space.counters.add_reason("unreadable", type(error).__name__)
-        _log.warning("cache entry %s cannot be used (%s), it will be replaced", keys[row], error)
+    _count_unreadable(space, keys, found)
     if len(found.rows) == len(texts) and isinstance(found.vectors, np.ndarray) and _fits(space, found.vectors):
         _count(space, keys, n_hits=len(texts), saved_ms=found.made_ms)
         return found.vectors
@@ -171,7 +197,8 @@ def _distinct_vectors(
     made |= yield from _make(
         space, stale, role, lambda _: None
     )  # the model has become wider or narrower since they were stored
-    return np.stack([(hits | made)[row] for row in range(len(texts))])
+    ready = hits | made
+    return np.stack([ready[row] for row in range(len(texts))])
 
 
 def _fits(space: EmbeddingSpace, vectors: FloatArray) -> bool:
@@ -220,9 +247,9 @@ def check_answer(answer: Any, n_texts: int, width: int | None) -> FloatArray:
     try:
         with np.errstate(over="ignore"):  # what does not fit into float32 becomes infinite and is refused below
             vectors: FloatArray = np.array(answer, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ProviderAnswerError(f"expected vectors of numbers of one width from the provider: {error}") from None
-    if vectors.shape[:1] != (n_texts,) or not vectors[0].shape or not vectors.size:
+    if vectors.ndim != 2 or len(vectors) != n_texts or not vectors.size:  # noqa: PLR2004  a row for each text
         raise ProviderAnswerError(f"expected {n_texts} vectors from the provider, got an array of {vectors.shape}")
     if width is not None and vectors.shape[1] != width:
         raise ProviderAnswerError(f"expected vectors {width} wide from the provider, got {vectors.shape[1]}")

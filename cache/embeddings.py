@@ -140,6 +140,11 @@ class CacheBackedEmbeddings(Embeddings):
         """The model's name in the keys."""
         return self._space.model
 
+    @property
+    def space(self) -> EmbeddingSpace:
+        """How the keys of this model are made; for whoever reads or writes single entries of it."""
+        return self._space
+
     def counts(self) -> Counts:
         """What was found, made and stored by this object; distinct texts are counted, not their repetitions."""
         return self._counters.snapshot()

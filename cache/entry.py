@@ -108,8 +108,9 @@ def unpack_entry(raw: bytes, key_tag: bytes) -> tuple[Header, bytes]:
     _check_format(raw)
     (_, _, flags, element_type, _, created_s, ttl_s, made_ms, tokens, inverse_norm, key_id,
      tag, _, _, size_bytes, checksum) = _STRUCT.unpack_from(raw)  # fmt: skip
-    if flags & ~Flag.GZIP or key_id:
-        raise EntryVersionError(f"expected a plain or gzip entry, got flags {flags} and key id {key_id}")
+    allowed = (Flag.PLAIN, Flag.GZIP) if element_type == ElementType.BYTES else (Flag.PLAIN,)
+    if flags not in allowed or key_id:  # not by masking: ~Flag.GZIP holds no flag that is unknown here
+        raise EntryVersionError(f"expected plain or gzip bytes or plain numbers, got flags {flags}, key id {key_id}")
     payload = raw[HEADER_BYTES:]
     if len(payload) != size_bytes or not _is_whole(raw, payload, element_type, checksum):
         raise DecodeError("the entry is damaged: its size or checksum does not fit")
@@ -122,12 +123,25 @@ def unpack_entry(raw: bytes, key_tag: bytes) -> tuple[Header, bytes]:
     return header, payload
 
 
+def peek_size_bytes(head: bytes, key_tag: bytes) -> int:
+    """The size of a whole entry by its first 64 bytes, for whoever looks at many.
+
+    Raises:
+        EntryError: those bytes are not the header of an entry of this key.
+    """
+    _check_format(head)
+    fields = _STRUCT.unpack_from(head)
+    if fields[11] != key_tag:
+        raise DecodeError("the entry belongs to another key")
+    return HEADER_BYTES + int(fields[14])
+
+
 def _check_format(raw: bytes) -> None:
     if len(raw) < HEADER_BYTES or not raw.startswith(MAGIC):
         raise DecodeError("the bytes are not an entry of this cache")
-    version, element_type = raw[4], raw[6]
-    if version != VERSION or element_type not in ElementType.__members__.values():
-        raise EntryVersionError(f"expected format version {VERSION}, got {version} (type {element_type})")
+    version, element_type, unused = raw[4], raw[6], raw[7]
+    if version != VERSION or element_type not in ElementType.__members__.values() or unused:
+        raise EntryVersionError(f"expected format version {VERSION}, got {version} (type {element_type}, {unused})")
 
 
 def _is_whole(raw: bytes, payload: bytes, element_type: int, checksum: int) -> bool:

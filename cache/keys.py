@@ -18,7 +18,7 @@ import hmac
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, assert_never
 from urllib.parse import quote, unquote
 
 from cache.errors import InvalidKeyError
@@ -54,6 +54,7 @@ _FORMATS: dict[Kind, tuple[str, tuple[str, ...]]] = {
     Kind.HEALTH: ("health", ("component",)),
 }
 _KINDS = {prefix: kind for kind, (prefix, _) in _FORMATS.items()}
+_ABSENT: dict[str, Any] = {"content_hash": "", "model": "", "user": None, "component": ""}
 RESERVED_PREFIXES = frozenset(_KINDS) | {"lease"}
 
 
@@ -85,6 +86,9 @@ def build_key(key: Key) -> str:
         InvalidKeyError: a segment is empty, too long, or not what the kind has.
     """
     prefix, names = _FORMATS[key.kind]
+    stray = [name for name, absent in _ABSENT.items() if name not in names and getattr(key, name) != absent]
+    if stray:  # left out, it would let two keys meet that are not equal
+        raise InvalidKeyError(f"expected no {stray[0]} in a key of kind {key.kind}, got one")
     return ":".join((*_namespace_part(key.namespace), prefix, *(_segment(key, name) for name in names)))
 
 
@@ -217,6 +221,11 @@ def content_hash(*fields: Field, secret: bytes | None = None) -> str:
     return ContentHasher((), secret=secret).digest(*fields).hex()
 
 
+def hashed_user(user: str | None, secret: bytes | None) -> str | None:
+    """The user as it stands in keys: as given, or with a secret as an HMAC that nobody can test a guess against."""
+    return user if user is None or secret is None else content_hash("user", user, secret=secret)
+
+
 def _feed(state: _Hash, field: Field) -> None:
     match field:
         case None:
@@ -229,6 +238,8 @@ def _feed(state: _Hash, field: Field) -> None:
         case str():
             data = field.encode("utf-8", "surrogatepass")
             state.update(b"s%d:" % len(data) + data)
+        case _:  # what is passed over would not tell two values apart
+            assert_never(field)
 
 
 def key_tag(key: str) -> bytes:

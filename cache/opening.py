@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cache.stores import store_from_client, store_from_url
 from cache.stores.base import Store
-from cache.wrappers import ByteStoreAdapter, DisabledStore, FailOpenStore
+from cache.wrappers import ByteStoreAdapter, DisabledStore, FailOpenStore, SafeStore
 
 if TYPE_CHECKING:
     from langchain_core.stores import ByteStore
@@ -30,7 +30,7 @@ def open_store(settings: CacheSettings, *, url: str | None = None, client: objec
     return FailOpenStore(store_from_url(url or settings.redis_url, deadline=deadline))
 
 
-def store_for(kind: Kind, store: ByteStore, settings: CacheSettings, counters: Counters) -> Store:
+def store_for(kind: Kind, store: ByteStore, settings: CacheSettings, counters: Counters) -> SafeStore:
     """The view that one cache has of a store: switched off or failing open, with counts of its own.
 
     Caches on one store share its breaker: what one has found dead, the others leave alone too.

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import orjson
+from langchain_core.embeddings import Embeddings
 from pydantic import BaseModel, SecretBytes, SecretStr
 
 if TYPE_CHECKING:
@@ -51,30 +55,41 @@ def embedding_parameters(underlying: object, model: str, *, default_base_url: st
     given = _changed_fields(underlying) if isinstance(underlying, BaseModel) else _public_attributes(underlying)
     found = {name: value for name, value in given.items() if name not in _NEUTRAL and not _is_secret(value)}
     base_url = next((found.pop(name) for name in _BASE_URL_NAMES if name in found), None) or default_base_url
-    names = {found.pop(name) for name in _MODEL_NAMES & found.keys()} - {model}
+    named = {name: _plain(found.pop(name)) for name in sorted(_MODEL_NAMES & found.keys())}
     parameters = {name: _plain(value) for name, value in found.items()}
-    if names:
-        parameters["model"] = sorted(map(str, names))
+    if others := [name for name in named.values() if name != model]:
+        parameters["model"] = others
     if base_url and str(base_url).rstrip("/") != OPENAI_BASE_URL:
         parameters["base_url"] = str(base_url).rstrip("/")
     if not type(underlying).__module__.startswith("langchain_openai."):
         parameters["class"] = _class_name(underlying)
-    return orjson.dumps(parameters, option=orjson.OPT_SORT_KEYS)
+    return json.dumps(parameters, sort_keys=True, separators=(",", ":")).encode()
+
+
+def plain_parameters(default_base_url: str | None = None) -> bytes:
+    """The parameters of an OpenAI model with nothing set but its name."""
+    base_url = (default_base_url or OPENAI_BASE_URL).rstrip("/")
+    parameters = {} if base_url == OPENAI_BASE_URL else {"base_url": base_url}
+    return json.dumps(parameters, separators=(",", ":")).encode()
 
 
 def _changed_fields(underlying: BaseModel) -> dict[str, Any]:
     fields = type(underlying).model_fields
     values = {name: getattr(underlying, name) for name in fields}
-    return {name: value for name, value in values.items() if not _is_default(fields[name], value)}
+    changed = {name: value for name, value in values.items() if not _is_default(fields[name], value)}
+    return {**changed, **(underlying.model_extra or {})}
 
 
 def _is_default(field: FieldInfo, value: Any) -> bool:
+    if field.default_factory is None:
+        return type(value) is type(field.default) and bool(value == field.default)
     # A default that a factory gives can come from the environment: only its being empty says that nothing is set.
-    return value is None or value in ({}, []) or (field.default_factory is None and value == field.default)
+    return value is None or (isinstance(value, dict | list) and not value)
 
 
 def _public_attributes(underlying: object) -> dict[str, Any]:
-    return {name: value for name, value in vars(underlying).items() if not name.startswith("_") and value is not None}
+    given = getattr(underlying, "__dict__", {})
+    return {name: value for name, value in given.items() if not name.startswith("_") and value is not None}
 
 
 def _is_secret(value: object) -> bool:
@@ -83,10 +98,10 @@ def _is_secret(value: object) -> bool:
 
 def _plain(value: Any) -> Any:
     match value:
+        case Enum():
+            return f"{_class_name(value)}.{value.name}"
         case None | bool() | int() | float() | str():
             return value
-        case BaseModel():
-            return _plain(_changed_fields(value))
         case Mapping():
             return {str(name): _plain(item) for name, item in value.items() if not _is_secret(item)}
         case AbstractSet():
@@ -94,9 +109,24 @@ def _plain(value: Any) -> Any:
         case Sequence():
             return [_plain(item) for item in value]
         case _:
+            return _plain_object(value)
+
+
+def _plain_object(value: Any) -> Any:
+    match value:
+        case BaseModel():
+            return {"class": _class_name(value), "fields": _plain(_changed_fields(value))}
+        case Embeddings():  # a model inside of a model
+            return {"class": _class_name(value), "fields": _plain(_public_attributes(value))}
+        case partial():
+            return [_plain(value.func), _plain(value.args), _plain(value.keywords)]
+        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+            return {"class": _class_name(value), "fields": _plain(fields)}
+        case _:
             return _class_name(value)
 
 
 def _class_name(value: object) -> str:
-    kind = value if isinstance(value, type) else type(value)
-    return f"{kind.__module__}.{kind.__qualname__}"
+    named = value if hasattr(value, "__qualname__") else type(value)  # a class or a function, or an instance
+    return f"{named.__module__}.{named.__qualname__}"

@@ -9,26 +9,37 @@ class, an in-house model as nothing but its type. What cannot be established is 
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import orjson
 
 from cache.parameters import OPENAI_BASE_URL
 
-_JSON = json.JSONDecoder()
+# NaN and the infinities are no JSON: read as what orjson writes apart from null.
+_JSON = json.JSONDecoder(parse_constant=lambda name: {"not_finite": name})
 _SEPARATOR = "---"
+_TEXT = b"text:"
+_VERBATIM = b"verbatim:"
+_N_SETTINGS_KEPT = 256
+# How a request is sent, not what it asks for.
 _NEUTRAL_SETTINGS = frozenset(
     {
-        "api_key", "async_client", "cache", "callback_manager", "callbacks", "client", "custom_get_token_ids",
-        "default_async_client", "http_async_client", "http_client", "max_retries", "metadata", "name",
-        "openai_api_key", "openai_proxy", "rate_limiter", "request_timeout", "root_async_client", "root_client",
-        "tags", "timeout", "verbose",
+        "api_key", "async_client", "azure_ad_async_token_provider", "azure_ad_token", "azure_ad_token_provider",
+        "default_async_client", "http_async_client", "http_client", "max_retries", "openai_api_key", "openai_proxy",
+        "request_timeout", "root_async_client", "root_client", "timeout",
     }
 )  # fmt: skip
-_HEADER_SETTINGS = ("default_headers", "extra_headers", "headers")
+# Fields of every LangChain model. An in-house model may well identify itself by its "name" where it shows no fields.
+_NEUTRAL_FIELDS = _NEUTRAL_SETTINGS | {
+    "cache", "callback_manager", "callbacks", "client", "custom_get_token_ids", "disable_streaming", "metadata", "name",
+    "rate_limiter", "stream_usage", "streaming", "tags", "verbose",
+}  # fmt: skip
+_HEADER_SETTINGS = frozenset({"default_headers", "extra_headers", "headers"})
 _NEUTRAL_HEADERS = frozenset(
     {
         "accept", "authorization", "api-key", "x-api-key", "baggage", "idempotency-key", "traceparent", "tracestate",
@@ -37,10 +48,20 @@ _NEUTRAL_HEADERS = frozenset(
 )  # fmt: skip
 _MODEL_SETTINGS = ("model", "model_name", "model_id", "deployment_name", "azure_deployment")
 _BASE_URL_SETTINGS = ("openai_api_base", "base_url", "azure_endpoint", "endpoint_url", "anthropic_api_url")
-_NEUTRAL_MESSAGE_FIELDS = frozenset({"id", "response_metadata", "usage_metadata", "example"})
+# What a call adds to the settings of any model: none of it tells one model from another.
+_CALL_SETTINGS = _NEUTRAL_SETTINGS | _HEADER_SETTINGS | {
+    "_type", "extra_body", "extra_query", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs",
+    "max_completion_tokens", "max_tokens", "n", "parallel_tool_calls", "presence_penalty", "reasoning",
+    "reasoning_effort", "response_format", "seed", "service_tier", "stop", "stop_sequences", "stream",
+    "stream_options", "stream_usage", "strict", "temperature", "tool_choice", "tools", "top_k", "top_logprobs",
+    "top_p", "user", "verbosity",
+}  # fmt: skip
+# The artifact of a tool is for the application; LangChain never sends it to a model.
+_NEUTRAL_MESSAGE_FIELDS = frozenset({"artifact", "example", "id", "response_metadata", "usage_metadata"})
 _UNESTABLISHED = (
     (re.compile(r"<(class|enum|function) "), "schema_class"),
     (re.compile(r" at 0x[0-9a-fA-F]+"), "object_address"),
+    (re.compile(r"^[\[{]"), "unreadable_settings"),  # a repr of LangChain's that holds more than literals
 )
 
 
@@ -50,7 +71,7 @@ class CanonicalRequest:
 
     Attributes:
         model: the model's name; a bound one goes before the one it was built with.
-        parameters: the settings, as canonical JSON, or the verbatim string where it is of no known form.
+        parameters: the settings, as canonical JSON, or a hash of the string where it is of no known form.
         prompt: the messages, as canonical JSON, or the verbatim text.
     """
 
@@ -80,23 +101,41 @@ def canonical_request(
         llm_string: as a `BaseCache` gets it.
         default_base_url: where the model sends its requests when its settings name no endpoint.
     """
+    settings = _canonical_settings(llm_string, default_base_url)
+    if isinstance(settings, Uncacheable):
+        return settings
+    messages = _canonical_prompt(prompt)
+    if isinstance(messages, Uncacheable):
+        return messages
+    model, parameters = settings
+    return CanonicalRequest(model, parameters, messages)
+
+
+@lru_cache(maxsize=_N_SETTINGS_KEPT)  # a model with ten tools takes 2 ms to read, and is the same in each call
+def _canonical_settings(llm_string: str, default_base_url: str | None) -> tuple[str, bytes] | Uncacheable:
     parsed = _parse_settings(llm_string)
     if parsed is None:
-        reason = next((word for pattern, word in _UNESTABLISHED if pattern.search(llm_string)), None)
-        if reason:
-            return Uncacheable(reason)
-        return CanonicalRequest("unknown", b"verbatim:" + llm_string.encode("utf-8", "surrogatepass"), _prompt(prompt))
+        return _verbatim(llm_string)
     built, called = parsed
     if _is_bare(built, called):
         return Uncacheable("unidentified_model")
-    merged = {**built.get("kwargs", {}), **called}
+    fields = built.get("kwargs", {})
     parameters = {
         "class": built.get("id"),
-        "built": _settings(built.get("kwargs", {})),
-        "called": _settings(called),
-        "base_url": _base_url(merged) or _normal_url(default_base_url),
+        "built": _settings(fields, _NEUTRAL_FIELDS),
+        "called": _settings(called, _NEUTRAL_SETTINGS),
+        "endpoints": _endpoints({**fields, **called}, default_base_url),
     }
-    return CanonicalRequest(_model_name(called, built), _canonical(parameters), _prompt(prompt))
+    if _hides_objects(parameters):
+        return Uncacheable("hidden_object")
+    return _model_name(called, built), _canonical(parameters)
+
+
+def _verbatim(llm_string: str) -> tuple[str, bytes] | Uncacheable:
+    reason = next((word for pattern, word in _UNESTABLISHED if pattern.search(llm_string)), None)
+    if reason:
+        return Uncacheable(reason)
+    return "unknown", _VERBATIM + hashlib.sha256(llm_string.encode("utf-8", "surrogatepass")).digest()
 
 
 def _parse_settings(llm_string: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
@@ -109,17 +148,29 @@ def _parse_settings(llm_string: str) -> tuple[dict[str, Any], dict[str, Any]] | 
             if not llm_string.startswith(_SEPARATOR, end):
                 return None
             rest = llm_string[end + len(_SEPARATOR) :]
-        called = dict(ast.literal_eval(rest))
+        pairs = ast.literal_eval(rest)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return None
-    return (built, called) if isinstance(built, dict) else None
+    return (built, dict(pairs)) if _are_pairs(pairs) and isinstance(built.get("kwargs", {}), dict) else None
+
+
+def _are_pairs(value: Any) -> bool:
+    return isinstance(value, list) and all(_is_pair(item) for item in value)
+
+
+def _is_pair(value: Any) -> bool:
+    match value:
+        case (str(), _):
+            return True
+        case _:
+            return False
 
 
 def _is_bare(built: dict[str, Any], called: dict[str, Any]) -> bool:
     """Say whether nothing tells the model from another of its class: LangChain's default for in-house models."""
     if built:
         return built.get("type") != "constructor"
-    return "_type" in called and not set(called) - {"_type", "stop"}
+    return not set(called) - _CALL_SETTINGS
 
 
 def _model_name(called: dict[str, Any], built: dict[str, Any]) -> str:
@@ -127,75 +178,134 @@ def _model_name(called: dict[str, Any], built: dict[str, Any]) -> str:
         for name in _MODEL_SETTINGS:
             if isinstance(settings.get(name), str) and settings[name]:
                 return str(settings[name])
-    return str(called.get("_type") or built.get("name") or "unknown")
+    return str(called.get("_type") or (built.get("id") or ["unknown"])[-1])
 
 
-def _settings(settings: dict[str, Any]) -> dict[str, Any]:
+def _settings(settings: dict[str, Any], neutral: frozenset[str]) -> dict[str, Any]:
     kept = {
-        name: value
+        name: _setting(name, value)
         for name, value in settings.items()
-        if name not in _NEUTRAL_SETTINGS and name not in _BASE_URL_SETTINGS and not _is_secret(value)
+        if name not in neutral and name not in _BASE_URL_SETTINGS and not _is_secret(value)
     }
-    for name in _HEADER_SETTINGS:
-        if isinstance(kept.get(name), dict):
-            kept[name] = {
-                header.lower(): value for header, value in kept[name].items() if header.lower() not in _NEUTRAL_HEADERS
-            }
-            if not kept[name]:
-                del kept[name]
-    if isinstance(kept.get("tools"), list):
-        kept["tools"] = sorted(kept["tools"], key=_canonical)
-    return kept
+    return {name: value for name, value in kept.items() if name not in _HEADER_SETTINGS or value}
+
+
+def _setting(name: str, value: Any) -> Any:
+    if name in _HEADER_SETTINGS and isinstance(value, dict):
+        return _headers(value)
+    if name == "model_kwargs" and isinstance(value, dict):
+        return {name: _setting(name, item) for name, item in value.items()}
+    return sorted(value, key=_canonical) if name == "tools" and isinstance(value, list) else value
+
+
+def _headers(headers: dict[Any, Any]) -> list[tuple[str, str]]:
+    """Each header that may change the answer, by name and hash: its value may be a secret of a gateway."""
+    named = [(str(name).lower(), hashlib.sha256(_canonical(value)).hexdigest()) for name, value in headers.items()]
+    return sorted((name, value) for name, value in named if name not in _NEUTRAL_HEADERS)
 
 
 def _is_secret(value: Any) -> bool:
     return isinstance(value, dict) and value.get("type") == "secret" and value.get("lc") == 1
 
 
-def _base_url(settings: dict[str, Any]) -> str | None:
-    return next((_normal_url(settings[name]) for name in _BASE_URL_SETTINGS if settings.get(name)), None)
+def _endpoints(settings: dict[str, Any], default_base_url: str | None) -> dict[str, str]:
+    named = {name: str(settings[name]) for name in _BASE_URL_SETTINGS if settings.get(name)}
+    named = named or {_BASE_URL_SETTINGS[0]: default_base_url or OPENAI_BASE_URL}
+    return {name: url.rstrip("/") for name, url in named.items()}
 
 
-def _normal_url(url: Any) -> str | None:
-    text = str(url or "").rstrip("/")
-    return None if text in {"", OPENAI_BASE_URL} else text
-
-
-def _prompt(prompt: str) -> bytes:
+def _canonical_prompt(prompt: str) -> bytes | Uncacheable:
     try:
-        messages = orjson.loads(prompt)
-    except ValueError:
+        messages = _JSON.decode(prompt)
+    except (ValueError, RecursionError):
         messages = None
-    if not isinstance(messages, list) or not all(_is_message(message) for message in messages):
-        return b"text:" + prompt.encode("utf-8", "surrogatepass")
-    call_ids: dict[str, int] = {}
-    return b"messages:" + _canonical([_message(message, call_ids) for message in messages])
+    if not isinstance(messages, list) or not all(_is_dumped(message) for message in messages):
+        return _TEXT + prompt.encode("utf-8", "surrogatepass")
+    if not all(isinstance(message.get("kwargs"), dict) for message in messages):
+        return Uncacheable("hidden_object")
+    numbers: dict[str, int] = {}
+    canonical = [_message(message, numbers) for message in messages]
+    if "not_implemented" in prompt and _hides_objects(canonical):
+        return Uncacheable("hidden_object")
+    return b"messages:" + _canonical(canonical)
 
 
-def _is_message(value: Any) -> bool:
-    return isinstance(value, dict) and value.get("lc") == 1 and isinstance(value.get("kwargs"), dict)
+def _is_dumped(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("lc") == 1 and "id" in value
 
 
-def _message(message: dict[str, Any], call_ids: dict[str, int]) -> dict[str, Any]:
+def _message(message: dict[str, Any], numbers: dict[str, int]) -> tuple[Any, dict[str, Any]]:
     fields = {name: value for name, value in message["kwargs"].items() if name not in _NEUTRAL_MESSAGE_FIELDS}
-    # Ids of tool calls are made up anew in each run; what counts is which result belongs to which call.
-    for call in fields.get("tool_calls") or []:
-        call["id"] = call_ids.setdefault(str(call.get("id")), len(call_ids))
-    if "tool_call_id" in fields:
-        fields["tool_call_id"] = call_ids.setdefault(str(fields["tool_call_id"]), len(call_ids))
     extra = fields.get("additional_kwargs")
     if isinstance(extra, dict):
-        fields["additional_kwargs"] = {
-            name: value for name, value in extra.items() if name not in {"tool_calls", "parsed"} and value is not None
-        }
-    return {"kind": message.get("id", [""])[-1], **{name: value for name, value in fields.items() if value}}
+        # A parsed object is another view of the content; it is not sent either.
+        extra = {name: value for name, value in extra.items() if name != "parsed" and value is not None}
+        fields["additional_kwargs"] = _numbered_calls(extra, numbers)
+    fields = _numbered_calls(fields, numbers)
+    if "tool_call_id" in fields:
+        fields["tool_call_id"] = _number(fields["tool_call_id"], numbers)
+    return message["id"], {name: value for name, value in fields.items() if name == "content" or _says_something(value)}
+
+
+def _numbered_calls(fields: dict[str, Any], numbers: dict[str, int]) -> dict[str, Any]:
+    """Number tool calls: their ids are made up anew in each run; what counts is which result belongs to which call."""
+    calls = fields.get("tool_calls")
+    if not isinstance(calls, list):
+        return fields
+    return {**fields, "tool_calls": [_numbered(call, numbers) for call in calls]}
+
+
+def _numbered(call: Any, numbers: dict[str, int]) -> Any:
+    return {**call, "id": _number(call["id"], numbers)} if isinstance(call, dict) and "id" in call else call
+
+
+def _number(call_id: Any, numbers: dict[str, int]) -> int:
+    return numbers.setdefault(json.dumps(call_id), len(numbers))
+
+
+def _says_something(value: Any) -> bool:
+    return value is not None and value not in ("", [], {})
+
+
+def _hides_objects(value: Any) -> bool:
+    """Say whether something in it was written as the name of its class, with what it holds left out."""
+    if isinstance(value, dict):
+        if value.get("lc") == 1 and value.get("type") == "not_implemented":
+            return True
+        return any(_hides_objects(item) for item in value.values())
+    return isinstance(value, list | tuple) and any(_hides_objects(item) for item in value)
 
 
 def _canonical(value: Any) -> bytes:
-    return orjson.dumps(value, default=_unordered, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+    try:
+        return orjson.dumps(value, default=_as_json, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+    except TypeError:  # integers over 64 bits, lone surrogates, or keys that are neither text nor number
+        return b"slow:" + repr(_sorted(value)).encode()
 
 
-def _unordered(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
+    """What a Python literal can be beyond JSON: bytes, complex numbers, sets and the ellipsis."""
     if isinstance(value, set | frozenset):
-        return sorted(map(repr, value))
-    return repr(value)  # bytes, complex, ellipsis and integers over 64 bits: what a Python literal can still be
+        return {"set": sorted(map(repr, value))}
+    return {"literal": repr(value)}
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return sorted(((repr(name), _sorted(item)) for name, item in value.items()), key=repr)
+    if isinstance(value, set | frozenset):
+        return {"set": sorted(map(repr, value))}
+    return [_sorted(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def plain_llm_string(model: str, temperature: float | None, max_tokens: int | None) -> str:
+    """The `llm_string` of an OpenAI chat model with nothing else set, as LangChain writes it."""
+    given = {"model_name": model, "temperature": temperature, "max_tokens": max_tokens}
+    built = {
+        "id": ["langchain", "chat_models", "openai", "ChatOpenAI"],
+        "kwargs": {name: value for name, value in given.items() if value is not None},
+        "lc": 1,
+        "name": "ChatOpenAI",
+        "type": "constructor",
+    }
+    return f"{json.dumps(built, sort_keys=True)}{_SEPARATOR}[('stop', None)]"

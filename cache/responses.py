@@ -17,6 +17,7 @@ from cache.clearing import aclear_entries, clear_entries
 from cache.clock import Clock, SystemClock
 from cache.codecs.generations import decode_generations, encode_generations
 from cache.codecs.payloads import decode_payload, encode_payload
+from cache.completion_models import has_hidden_settings
 from cache.counters import Counters, Counts
 from cache.entry import Header
 from cache.errors import EntryError, InvalidKeyError
@@ -134,20 +135,26 @@ class ResponseCache(BaseCache):
     @override
     def update(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
         try:
-            pair = self._entry(prompt, llm_string, return_val)
-            if pair:
-                self.store.mset([pair], ttl_s=self._ttl_s)
+            self.save(prompt, llm_string, return_val)
         except Exception as error:  # noqa: BLE001  a cache may never lose an answer that was paid for
             self._give_up(error)
 
     @override
     async def aupdate(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
         try:
-            pair = self._entry(prompt, llm_string, return_val)
-            if pair:
-                await self.store.amset([pair], ttl_s=self._ttl_s)
+            await self.asave(prompt, llm_string, return_val)
         except Exception as error:  # noqa: BLE001  as above
             self._give_up(error)
+
+    def save(self, prompt: str, llm_string: str, answer: RETURN_VAL_TYPE) -> bool:
+        """Keep an answer as `update` does; True only when the store has confirmed it."""
+        pair = self._entry(prompt, llm_string, answer)
+        return pair is not None and self.store.save([pair], ttl_s=self._ttl_s)
+
+    async def asave(self, prompt: str, llm_string: str, answer: RETURN_VAL_TYPE) -> bool:
+        """Asynchronous twin of `save`."""
+        pair = self._entry(prompt, llm_string, answer)
+        return pair is not None and await self.store.asave([pair], ttl_s=self._ttl_s)
 
     @override
     def clear(self, **kwargs: Any) -> None:
@@ -187,6 +194,8 @@ class ResponseCache(BaseCache):
 
     def _key(self, prompt: str, llm_string: str) -> str | None:
         request = canonical_request(prompt, llm_string, default_base_url=self._default_base_url)
+        if has_hidden_settings():
+            request = Uncacheable("hidden_settings")
         if isinstance(request, Uncacheable):
             self._counters.add_reason("skipped", request.reason)
             _log.debug("request not cached: %s", request.reason)

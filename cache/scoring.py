@@ -72,4 +72,5 @@ def top_k(scores: npt.NDArray[np.float64], k: int, *, tie_keys: Sequence[str]) -
 def _unit(vectors: FloatArray) -> npt.NDArray[np.float64]:
     wide = np.ascontiguousarray(vectors, dtype=np.float64)
     norms = np.sqrt(np.einsum("ij,ij->i", wide, wide))[:, None]
-    return np.divide(wide, norms, out=np.zeros_like(wide), where=norms > 0)
+    unit: npt.NDArray[np.float64] = np.divide(wide, norms, out=np.zeros_like(wide), where=norms > 0)
+    return unit

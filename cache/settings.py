@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
@@ -12,19 +13,24 @@ from cache.errors import ConfigurationError, InvalidKeyError, InvalidTTLError
 from cache.keys import Kind, check_namespace
 
 MAX_TTL_S = 10 * 365 * 24 * 3600
+HEALTH_TTL_S = 10
 _TTL = Annotated[int, Field(ge=1, le=MAX_TTL_S)]
+_BEARER_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+_PRIVATE = ("KEY", "SECRET", "TOKEN", "URL")  # variables whose value a message does not repeat
 
 
 class CacheSettings(BaseSettings):
     """Settings of the cache: arguments first, then the environment, then defaults.
 
+    An argument that is `None` and a variable that is empty count as not given.
+
     Raises:
         ConfigurationError: a value is wrong; the message names the variable, what came and what is allowed.
     """
 
-    model_config = SettingsConfigDict(frozen=True, populate_by_name=True, extra="forbid")
+    model_config = SettingsConfigDict(frozen=True, populate_by_name=True, extra="forbid", env_ignore_empty=True)
 
-    redis_url: str | None = Field(None, validation_alias="REDIS_URL")
+    redis_url: str | None = Field(None, validation_alias="REDIS_URL", repr=False)  # may hold a password
     """Where Redis is; `None` is the embedded server."""
     namespace: str | None = Field(None, validation_alias="CACHE_NAMESPACE")
     """The tenant, put in front of every key."""
@@ -32,6 +38,9 @@ class CacheSettings(BaseSettings):
     """Whether anything is looked up or stored at all."""
     embedding_enabled: bool = Field(default=True, validation_alias="CACHE_EMBEDDING_ENABLED")
     openai_response_enabled: bool = Field(default=True, validation_alias="CACHE_OPENAI_RESPONSE_ENABLED")
+    job_match_enabled: bool = Field(default=True, validation_alias="CACHE_JOB_MATCH_ENABLED")
+    optimization_enabled: bool = Field(default=True, validation_alias="CACHE_OPTIMIZATION_ENABLED")
+    session_enabled: bool = Field(default=True, validation_alias="CACHE_SESSION_ENABLED")
     default_ttl_s: _TTL = Field(3600, validation_alias="CACHE_DEFAULT_TTL")
     """Seconds that matches, optimisations and sessions live."""
     embedding_ttl_s: _TTL = Field(7 * 24 * 3600, validation_alias="CACHE_EMBEDDING_TTL")
@@ -45,16 +54,19 @@ class CacheSettings(BaseSettings):
     key_secret: SecretStr | None = Field(None, validation_alias="CACHE_KEY_SECRET")
     """Makes the hashes in keys HMACs, so that nobody with access to Redis can test a guess."""
 
+    admin_token: SecretStr | None = Field(None, validation_alias="CACHE_ADMIN_TOKEN")
+    """What a request must show to clear the cache over HTTP; with none, no request can."""
+
     openai_base_url: str | None = Field(None, validation_alias=AliasChoices("OPENAI_BASE_URL", "OPENAI_API_BASE"))
     """Where requests go whose model names no endpoint: part of what their answers depend on."""
 
     def __init__(self, **values: Any) -> None:
         try:
-            super().__init__(**values)
+            super().__init__(**{name: value for name, value in values.items() if value is not None})
         except ValidationError as error:
             raise ConfigurationError("; ".join(_explain(item) for item in error.errors())) from None
 
-    @field_validator("redis_url", "namespace", "key_secret", "openai_base_url", mode="before")
+    @field_validator("redis_url", "namespace", "key_secret", "admin_token", "openai_base_url", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: Any) -> Any:
         return None if value == "" else value
@@ -67,6 +79,13 @@ class CacheSettings(BaseSettings):
         except InvalidKeyError as error:
             raise ValueError(str(error)) from None
 
+    @field_validator("admin_token")
+    @classmethod
+    def _can_be_sent(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _BEARER_TOKEN.fullmatch(value.get_secret_value()):
+            raise ValueError("expected letters, digits and -._~+/ alone, as a bearer token is sent (RFC 6750)")
+        return value
+
     def ttl_s(self, kind: Kind) -> int:
         """Seconds that entries of a kind live."""
         match kind:
@@ -74,13 +93,14 @@ class CacheSettings(BaseSettings):
                 return self.embedding_ttl_s
             case Kind.OPENAI_RESPONSE:
                 return self.openai_response_ttl_s
+            case Kind.HEALTH:
+                return HEALTH_TTL_S
             case _:
                 return self.default_ttl_s
 
     def is_enabled(self, kind: Kind) -> bool:
         """Say whether entries of a kind are looked up and stored."""
-        per_kind = {Kind.EMBEDDING: self.embedding_enabled, Kind.OPENAI_RESPONSE: self.openai_response_enabled}
-        return self.enabled and per_kind.get(kind, True)
+        return self.enabled and bool(getattr(self, f"{kind}_enabled", True))
 
     def deadline(self) -> Deadline:
         """How long one operation may take."""
@@ -103,8 +123,15 @@ def check_ttl(ttl_s: int) -> int:
 
 
 def _explain(item: Any) -> str:
-    name = ".".join(map(str, item["loc"]))
+    variable = _variable(".".join(map(str, item["loc"])))
+    expected = item["msg"].removeprefix("Value error, ")
+    if item["type"].startswith("bool"):
+        expected += " (true or false)"
+    is_told = ", got " in expected or any(word in variable for word in _PRIVATE)
+    return f"{variable}: {expected}" + ("" if is_told else f", got {item['input']!r}")
+
+
+def _variable(name: str) -> str:
     field = CacheSettings.model_fields.get(name)
-    variable = field.validation_alias if field else name
-    came = "" if "SECRET" in str(variable) else f", got {item['input']!r}"
-    return f"{variable}: {item['msg'].removeprefix('Value error, ')}{came}"
+    alias = field.validation_alias if field else name
+    return str(alias.choices[0] if isinstance(alias, AliasChoices) else alias)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
@@ -21,7 +22,19 @@ if TYPE_CHECKING:
     from cache.stores.base import Payload
 
 
-class FailOpenStore(Store):
+class SafeStore(Store):
+    """A store that never fails the one it serves, and says whether a write was confirmed."""
+
+    @abstractmethod
+    def save(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None) -> bool:
+        """Write as `mset` does; True only when the store has confirmed it."""
+
+    @abstractmethod
+    async def asave(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None) -> bool:
+        """Asynchronous twin of `save`."""
+
+
+class FailOpenStore(SafeStore):
     """Turns every `StoreError` into a miss, or into nothing for a write; counts it and logs it by its reason.
 
     Once the server cannot be reached it is left alone until a probe in the background finds it back, so that after
@@ -72,25 +85,35 @@ class FailOpenStore(Store):
 
     @override
     def mset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
+        self.save(key_value_pairs, ttl_s=ttl_s)
+
+    @override
+    async def amset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
+        await self.asave(key_value_pairs, ttl_s=ttl_s)
+
+    @override
+    def save(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None) -> bool:
         if not self.breaker.allows(Direction.WRITE):
-            return
+            return False
         try:
             self.inner.mset(key_value_pairs, ttl_s=ttl_s)
         except StoreError as error:
             self._failed(error, Direction.WRITE)
-        else:
-            self._stored(len(key_value_pairs))
+            return False
+        self._stored(len(key_value_pairs))
+        return True
 
     @override
-    async def amset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
+    async def asave(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None) -> bool:
         if not self.breaker.allows(Direction.WRITE):
-            return
+            return False
         try:
             await self.inner.amset(key_value_pairs, ttl_s=ttl_s)
         except StoreError as error:
             self._failed(error, Direction.WRITE)
-        else:
-            self._stored(len(key_value_pairs))
+            return False
+        self._stored(len(key_value_pairs))
+        return True
 
     @override
     def mdelete(self, keys: Sequence[str]) -> None:
@@ -125,6 +148,14 @@ class FailOpenStore(Store):
         await self.inner.aping()
 
     @override
+    def info(self) -> dict[str, str]:
+        return self.inner.info()
+
+    @override
+    async def ainfo(self) -> dict[str, str]:
+        return await self.inner.ainfo()
+
+    @override
     def close(self) -> None:
         self.breaker.close()
         self.inner.close()
@@ -143,7 +174,7 @@ class FailOpenStore(Store):
         self.breaker.failed(error, direction)
 
 
-class DisabledStore(Store):
+class DisabledStore(SafeStore):
     """A cache that is switched off: nothing is found, nothing is kept."""
 
     @override
@@ -161,6 +192,14 @@ class DisabledStore(Store):
     @override
     async def amset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
         """Keep nothing."""
+
+    @override
+    def save(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None) -> bool:
+        return False
+
+    @override
+    async def asave(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None) -> bool:
+        return False
 
     @override
     def mdelete(self, keys: Sequence[str]) -> None:
@@ -212,12 +251,12 @@ class ByteStoreAdapter(Store):
     @override
     def mget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
         with _foreign_errors():
-            return self.inner.mget(keys)
+            return _checked(self.inner.mget(keys), len(keys))
 
     @override
     async def amget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
         with _foreign_errors():
-            return await self.inner.amget(keys)
+            return _checked(await self.inner.amget(keys), len(keys))
 
     @override
     def mset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
@@ -241,11 +280,11 @@ class ByteStoreAdapter(Store):
 
     @override
     def mpeek(self, keys: Sequence[str], n_bytes: int) -> list[bytes | None]:
-        return [None if value is None else value[:n_bytes] for value in self.mget(keys)]
+        return [(value or b"")[:n_bytes] or None for value in self.mget(keys)]
 
     @override
     async def ampeek(self, keys: Sequence[str], n_bytes: int) -> list[bytes | None]:
-        return [None if value is None else value[:n_bytes] for value in await self.amget(keys)]
+        return [(value or b"")[:n_bytes] or None for value in await self.amget(keys)]
 
     @override
     def yield_keys(self, *, prefix: str | None = None) -> Iterator[str]:
@@ -265,6 +304,15 @@ class ByteStoreAdapter(Store):
     @override
     async def aping(self) -> None:
         await self.amget(["ping"])
+
+
+def _checked(values: Any, n: int) -> list[bytes | None]:
+    """What a foreign store read, if it is what the contract says; a client that decodes gives text, for example."""
+    if not isinstance(values, list) or len(values) != n:
+        raise TypeError(f"expected a list of {n} values, got {type(values).__name__}")
+    if strange := [value for value in values if value is not None and not isinstance(value, bytes)]:
+        raise TypeError(f"expected bytes, got {type(strange[0]).__name__}")
+    return values
 
 
 @contextlib.contextmanager

@@ -47,7 +47,7 @@ def decode_generations(raw: bytes) -> list[Generation]:
         if document["v"] != _VERSION:
             raise EntryVersionError(f"expected generations of version {_VERSION}, got {document['v']!r}")
         found = [_decode(item) for item in document["generations"]]
-    except (ValueError, TypeError, KeyError, ValidationError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, ValidationError) as error:  # LangChain's validators too
         raise DecodeError(f"expected stored generations: {type(error).__name__}") from error
     if not found:
         raise DecodeError("expected at least one stored generation, got none")

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.entry import HEADER_BYTES, MAGIC, VERSION, ElementType, Header, pack_entry, unpack_entry
-from cache.errors import EntryError
+from cache.errors import DecodeError, EntryError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -141,7 +141,7 @@ def decode_vector(raw: bytes, key_tag: bytes) -> tuple[Header, FloatArray]:
     """
     header, payload = unpack_entry(raw, key_tag)
     if header.element_type is not ElementType.FLOAT32 or not payload:
-        raise EntryError("expected a float32 vector, got an entry of another kind")
+        raise DecodeError("expected a float32 vector, got an entry of another kind")
     return header, np.frombuffer(payload, dtype="<f4")
 
 

@@ -81,6 +81,14 @@ class Store(ByteStore):
     async def aping(self) -> None:
         """Asynchronous twin of `ping`."""
 
+    def info(self) -> dict[str, str]:
+        """What the server says of itself, flat, with `n_keys` added; empty where there is no server."""
+        return {}
+
+    async def ainfo(self) -> dict[str, str]:
+        """Asynchronous twin of `info`."""
+        return {}
+
     def close(self) -> None:
         """Give back what the store itself opened. The store can be used again afterwards."""
 

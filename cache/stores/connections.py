@@ -42,6 +42,7 @@ ERROR_TABLE: dict[type[BaseException], tuple[type[StoreError], str]] = {
     redis_errors.ConnectionError: (StoreConnectionError, "connection"),
     redis_errors.AuthenticationError: (StoreConnectionError, "auth"),
     redis_errors.AuthorizationError: (StoreConnectionError, "auth"),
+    redis_errors.AuthenticationWrongNumberOfArgsError: (StoreConnectionError, "auth"),
     redis_errors.BusyLoadingError: (StoreConnectionError, "loading"),
     redis_errors.TimeoutError: (StoreTimeoutError, "timeout"),
     redis_errors.InvalidResponse: (StoreResponseError, "protocol"),

@@ -58,7 +58,7 @@ class MemoryStore(Store):
 
     @override
     def mpeek(self, keys: Sequence[str], n_bytes: int) -> list[bytes | None]:
-        return [None if value is None else value[:n_bytes] for value in self.mget(keys)]
+        return [(value or b"")[:n_bytes] or None for value in self.mget(keys)]
 
     @override
     def yield_keys(self, *, prefix: str | None = None) -> Iterator[str]:

@@ -17,6 +17,8 @@ from cache.errors import StoreError, StoreTimeoutError
 from cache.stores.connections import to_store_error
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from cache.stores.connections import Endpoint
 
 MAX_CONNECTIONS = 32
@@ -225,6 +227,44 @@ class AsyncPool:
                     future.set_exception(error)
             return
         self.give(connection)
+
+
+class AsyncPools:
+    """A pool for each event loop, as a connection belongs to the loop that it was made in."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._by_loop: dict[asyncio.AbstractEventLoop, tuple[AsyncPool, AsyncGenerator[None, None]]] = {}
+
+    async def of_running_loop(self) -> AsyncPool:
+        """The pool of the running loop, which lives until the loop ends."""
+        loop = asyncio.get_running_loop()
+        found = self._by_loop.get(loop)
+        if found is None:
+            self._forget_closed_loops()
+            pool = AsyncPool(self._endpoint)
+            found = self._by_loop[loop] = pool, _close_with_loop(pool)
+            await anext(found[1])
+        return found[0]
+
+    async def aclose(self) -> None:
+        """Close the pool of the running loop."""
+        found = self._by_loop.pop(asyncio.get_running_loop(), None)
+        if found is not None:
+            await found[1].aclose()
+
+    def _forget_closed_loops(self) -> None:
+        for loop in list(self._by_loop):
+            if loop.is_closed():
+                del self._by_loop[loop]
+
+
+async def _close_with_loop(pool: AsyncPool) -> AsyncGenerator[None, None]:
+    """Close a pool when its loop ends: `asyncio.run` and its like finish each generator that was begun in theirs."""
+    try:
+        yield
+    finally:
+        await pool.aclose()
 
 
 async def _has_unread(connection: Any) -> bool:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from redis import exceptions as redis_errors
 from typing_extensions import override
@@ -16,7 +15,7 @@ from cache.errors import StoreResponseError, StoreTimeoutError
 from cache.keys import glob_of_prefix
 from cache.stores.base import Store
 from cache.stores.connections import Endpoint, to_store_error, translated
-from cache.stores.pools import AsyncPool, SyncPool
+from cache.stores.pools import AsyncPool, AsyncPools, SyncPool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -27,8 +26,10 @@ if TYPE_CHECKING:
     Command = tuple[str | bytes | int, ...]
 
 _SCAN_COUNT = 1000
+_INFO: list[Command] = [("INFO",), ("DBSIZE",)]
 _LATE_S = 0.01
 _GRACE_S = 0.02
+_inherited: list[object] = []  # of a parent process, never let go
 
 
 class RedisStore(Store):
@@ -132,6 +133,14 @@ class RedisStore(Store):
         _expect(await self._aexchange([("PING",)], 0), (b"PONG",))
 
     @override
+    def info(self) -> dict[str, str]:
+        return _info(self._exchange(_INFO, 0))
+
+    @override
+    async def ainfo(self) -> dict[str, str]:
+        return _info(await self._aexchange(_INFO, 0))
+
+    @override
     def close(self) -> None:
         self._sync_pool.close()
         if self._on_close:
@@ -139,9 +148,7 @@ class RedisStore(Store):
 
     @override
     async def aclose(self) -> None:
-        pool = self._async_pools.pop(asyncio.get_running_loop(), None)
-        if pool is not None:
-            await pool.aclose()
+        await self._async_pools.aclose()
         self.close()
 
     def _writes_at_once(self, pairs: Sequence[tuple[str, Payload]], ttl_s: int | None) -> bool:
@@ -156,12 +163,16 @@ class RedisStore(Store):
     def _forget_connections(self) -> None:
         self._pid = os.getpid()
         self._sync_pool = SyncPool(self.endpoint)
-        self._async_pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncPool]
-        self._async_pools = weakref.WeakKeyDictionary()
+        self._async_pools = AsyncPools(self.endpoint)
 
     def _mind_fork(self) -> None:
+        """Leave to a parent its connections: a child must not use them, and not even let them go.
+
+        asyncio would take a connection that is let go out of the selector, which the child shares with its parent.
+        """
         if os.getpid() != self._pid:
-            self._forget_connections()  # a fork shares its parent's sockets: it must not use them
+            _inherited.append((self._sync_pool, self._async_pools))
+            self._forget_connections()
 
     def _exchange(self, commands: Sequence[Command], size_bytes: int) -> list[Any]:
         """Send commands in one go and read a reply for each; the error of a single command is its reply."""
@@ -198,18 +209,20 @@ class RedisStore(Store):
         if not self.endpoint.is_async:
             return await asyncio.to_thread(self._exchange, commands, size_bytes)
         self._mind_fork()
-        pool = self._async_pools.setdefault(asyncio.get_running_loop(), AsyncPool(self.endpoint))
+        pool = await self._async_pools.of_running_loop()
         if self._first_wait_s:
-            async with _Deadline(self._first_wait_s, pool.is_full):
+            async with _Deadline(self._first_wait_s):
                 pool.give((await pool.take())[0])
             self._first_wait_s = 0.0
         with translated():
-            async with _Deadline(self._deadline.allowed_s(size_bytes), pool.is_full):
-                return await self._atalk(pool, commands)
+            async with _Deadline(self._deadline.allowed_s(size_bytes)) as deadline:
+                return await self._atalk(pool, commands, deadline)
 
-    async def _atalk(self, pool: AsyncPool, commands: Sequence[Command]) -> list[Any]:
+    async def _atalk(self, pool: AsyncPool, commands: Sequence[Command], deadline: _Deadline) -> list[Any]:
         while True:
+            deadline.is_all_busy = pool.is_full
             connection, is_used = await pool.take()
+            deadline.is_all_busy = _no
             try:
                 replies = await _aexchange_on(connection, commands)
             except BaseException as error:
@@ -228,18 +241,22 @@ class _Deadline:
     A loop that was busy past the deadline finds the timer due before it has read a reply that came long ago. So a
     check just before the deadline that runs late grants the loop a moment to read what is there, and a time-out that
     still follows is named for the loop, not for the server.
+
+    Attributes:
+        is_all_busy: says at the deadline whether what was waited for is other callers' connections.
     """
 
-    def __init__(self, allowed_s: float, is_full: Callable[[], bool]) -> None:
+    def __init__(self, allowed_s: float) -> None:
         self._allowed_s = allowed_s
-        self._is_full = is_full
         self._was_late = False
+        self.is_all_busy: Callable[[], bool] = _no
 
-    async def __aenter__(self) -> None:
+    async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         self._scope = asyncio.timeout_at(loop.time() + self._allowed_s)
         await self._scope.__aenter__()
         self._check_at(loop, loop.time() + self._allowed_s)
+        return self
 
     def _check_at(self, loop: asyncio.AbstractEventLoop, when_s: float) -> None:
         self._check = loop.call_at(when_s - _GRACE_S / 20, self._look, loop, when_s)
@@ -262,7 +279,11 @@ class _Deadline:
     def _reason(self) -> str:
         if self._was_late:
             return "loop_late"
-        return "pool_exhausted" if self._is_full() else "timeout"
+        return "pool_exhausted" if self.is_all_busy() else "timeout"
+
+
+def _no() -> bool:
+    return False
 
 
 def _exchange_on(connection: Any, commands: Sequence[Command], expires_s: float) -> list[Any]:
@@ -303,6 +324,17 @@ def _sets(pairs: Sequence[tuple[str, Payload]], ttl_s: int | None) -> list[Comma
 
 def _peeks(keys: Sequence[str], n_bytes: int) -> list[Command]:
     return [("GETRANGE", key, 0, n_bytes - 1) for key in keys]
+
+
+def _info(replies: list[Any]) -> dict[str, str]:
+    match replies:
+        case [Exception() as error, _] | [_, Exception() as error]:
+            raise to_store_error(error) from error
+        case [bytes() as text, int() as n_keys]:
+            parts = (line.partition(":") for line in text.decode("utf-8", "replace").splitlines())
+            return {name: value for name, _, value in parts if value} | {"n_keys": str(n_keys)}
+        case _:
+            raise _unexpected(replies)
 
 
 def _scan(cursor: bytes, prefix: str | None) -> Command:

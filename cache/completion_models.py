@@ -1,0 +1,27 @@
+"""What a call adds to a completion model, which LangChain does not tell its caches.
+
+`BaseLLM.generate(prompts, **kwargs)` hands a cache the settings that the model was built with and not `kwargs`: bound
+to another model or temperature it would be served the first one's answer. The call itself stands a few frames up.
+Source: langchain_core.language_models.llms, `BaseLLM.generate` and `get_prompts`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from langchain_core.language_models.llms import BaseLLM
+
+_CALLS = frozenset({BaseLLM.generate.__code__, BaseLLM.agenerate.__code__})
+_N_FRAMES = 12  # the call is four frames up; wrappers of a cache may add some
+
+
+def has_hidden_settings() -> bool:
+    """Say whether the lookup or update that is running serves a completion model with settings of the call."""
+    frame = sys._getframe(1)  # noqa: SLF001  documented for CPython, and the only way to see the call
+    for _ in range(_N_FRAMES):
+        if frame.f_code in _CALLS:
+            return bool(frame.f_locals["kwargs"])
+        if frame.f_back is None:
+            return False
+        frame = frame.f_back
+    return False

@@ -1,0 +1,96 @@
+"""JSON values by key, for the kinds of entry that are plain data: matches, optimisations, sessions, health."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from cache.clock import Clock, SystemClock
+from cache.codecs.json import decode_json, encode_json
+from cache.codecs.payloads import decode_payload, encode_payload
+from cache.entry import Header
+from cache.errors import EntryError
+from cache.keys import Key, Kind, build_key, key_tag
+from cache.opening import store_for
+
+if TYPE_CHECKING:
+    from langchain_core.stores import ByteStore
+
+    from cache.counters import Counters
+    from cache.settings import CacheSettings
+
+_log = logging.getLogger("resumecache")
+
+
+class JsonCache:
+    """Values of one kind. A failing store is a miss, or a write that answers False.
+
+    Args:
+        kind: the kind of entry.
+        store: where entries live.
+        settings: time to live, compression, and whether the kind is switched on.
+        counters: where hits and misses are counted.
+        clock: where the time comes from.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        store: ByteStore,
+        *,
+        settings: CacheSettings,
+        counters: Counters,
+        ttl_s: int | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.kind = kind
+        self.store = store_for(kind, store, settings, counters)
+        self._counters = counters
+        self._ttl_s = settings.ttl_s(kind) if ttl_s is None else ttl_s
+        self._compress_over_bytes = settings.compression_threshold_bytes
+        self._clock = clock or SystemClock()
+
+    def get(self, key: Key) -> Any | None:
+        """The value of a key, or `None`."""
+        name = build_key(key)
+        return self._interpret(name, self.store.mget([name])[0])
+
+    async def aget(self, key: Key) -> Any | None:
+        """Asynchronous twin of `get`."""
+        name = build_key(key)
+        return self._interpret(name, (await self.store.amget([name]))[0])
+
+    def set(self, key: Key, value: Any, *, made_ms: int = 0) -> bool:
+        """Keep a value; True only when the store has confirmed it.
+
+        Raises:
+            DecodeError: the value is not JSON.
+        """
+        return self.store.save([self._entry(build_key(key), value, made_ms)], ttl_s=self._ttl_s)
+
+    async def aset(self, key: Key, value: Any, *, made_ms: int = 0) -> bool:
+        """Asynchronous twin of `set`."""
+        return await self.store.asave([self._entry(build_key(key), value, made_ms)], ttl_s=self._ttl_s)
+
+    def _entry(self, name: str, value: Any, made_ms: int) -> tuple[str, bytes]:
+        header = Header(key_tag(name), created_s=int(self._clock.now_s()), ttl_s=self._ttl_s, made_ms=made_ms)
+        return name, encode_payload(encode_json(value), header, compress_over_bytes=self._compress_over_bytes)
+
+    def _interpret(self, name: str, raw: bytes | None) -> Any | None:
+        header, value = self._read(name, raw)
+        if header is None or not header.is_fresh(self._clock.now_s()):
+            self._counters.add(misses=1)
+            return None
+        self._counters.add(hits=1, saved_ms=header.made_ms)
+        return value
+
+    def _read(self, name: str, raw: bytes | None) -> tuple[Header | None, Any]:
+        if raw is None:
+            return None, None
+        try:
+            header, payload = decode_payload(raw, key_tag(name))
+            return header, decode_json(payload)
+        except EntryError as error:
+            self._counters.add_reason("unreadable", type(error).__name__)
+            _log.warning("cache entry %s cannot be used (%s), it will be replaced", name, error)
+            return None, None

@@ -1,0 +1,183 @@
+"""Every store and every wrapper keeps the contract of stores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import fakeredis
+import pytest
+import redis
+import redis.asyncio
+from langchain_core.stores import InMemoryByteStore
+
+from cache import MemoryStore, store_from_client, store_from_url
+from cache.deadline import Deadline
+from cache.wrappers import ByteStoreAdapter, FailOpenStore
+from tests.contract.store_contract import ExpiringStoreContract, StoreContract, each_world
+from tests.fakes import FakeClock
+from tests.integration.calling import PATIENT_S
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from cache import Store
+    from tests.integration.calling import World
+    from tests.servers import ValkeyServer
+
+PATIENT = Deadline(PATIENT_S)
+
+
+class RedisContract(ExpiringStoreContract):
+    """What a store on a server promises besides."""
+
+    @pytest.fixture
+    def raw(self, redis_url: str) -> Iterator[redis.Redis]:
+        """A plain client of the server under test."""
+        with redis.Redis.from_url(redis_url) as client:
+            yield client
+
+    @each_world
+    async def test_what_is_no_string_is_none(
+        self, store: Store, namespace: str, world: World, raw: redis.Redis
+    ) -> None:
+        """A key of somebody else's that holds a list or a hash is None to reads and peeks, which go on around it."""
+        raw.rpush(f"{namespace}:list", "x")
+        raw.hset(f"{namespace}:hash", "field", "x")
+        await world.mset(store, [(f"{namespace}:a", b"12345678")], ttl_s=60)
+        keys = [f"{namespace}:{name}" for name in ("list", "a", "hash")]
+        assert await world.mpeek(store, keys, 4) == [None, b"1234", None]
+        assert await world.mget(store, keys) == [None, b"12345678", None]
+
+    @each_world
+    async def test_values_lie_under_their_keys_as_they_are(
+        self, store: Store, namespace: str, world: World, raw: redis.Redis
+    ) -> None:
+        """Any other client finds the bytes under the key, with the time to live that was asked for."""
+        await world.mset(store, [(f"{namespace}:a", b"\x00\xff")], ttl_s=3600)
+        await world.mset(store, [(f"{namespace}:b", b"1"), (f"{namespace}:c", b"2")], ttl_s=3600)
+        await world.mset(store, [(f"{namespace}:d", b"3")])
+        assert raw.get(f"{namespace}:a") == b"\x00\xff"
+        assert all(3500 < raw.ttl(f"{namespace}:{name}") <= 3600 for name in "abc")
+        assert raw.ttl(f"{namespace}:d") == -1
+
+    @each_world
+    async def test_a_new_time_to_live_replaces_the_old(
+        self, store: Store, namespace: str, world: World, raw: redis.Redis
+    ) -> None:
+        """A key that is written again lives as long as was said last: longer, shorter, or for good."""
+        longer, shorter, forever = keys = [f"{namespace}:{name}" for name in "lsf"]
+        await world.mset(store, [(key, b"1") for key in keys], ttl_s=1800)
+        await world.mset(store, [(longer, b"2")], ttl_s=3600)
+        await world.mset(store, [(shorter, b"2"), (f"{namespace}:x", b"2")], ttl_s=900)
+        await world.mset(store, [(forever, b"2")])
+        assert 1800 < raw.ttl(longer) <= 3600
+        assert 0 < raw.ttl(shorter) <= 900
+        assert raw.ttl(forever) == -1
+
+    @each_world
+    async def test_a_server_says_what_it_is(self, store: Store, world: World) -> None:
+        """What a server says of itself is there by name, with the number of its keys."""
+        found = await world.info(store)
+        assert int(found["n_keys"]) >= 0
+        assert "redis_version" in found
+
+
+class TestMemoryStore(ExpiringStoreContract):
+    @pytest.fixture
+    def clock(self) -> FakeClock:
+        return FakeClock()
+
+    @pytest.fixture
+    def store(self, clock: FakeClock) -> Store:
+        return MemoryStore(clock=clock)
+
+    @pytest.fixture
+    def pass_time(self, clock: FakeClock) -> Callable[[float], None]:
+        return clock.advance
+
+    @each_world
+    async def test_a_new_time_to_live_replaces_the_old(
+        self, store: Store, clock: FakeClock, namespace: str, world: World
+    ) -> None:
+        """A key that is written again lives as long as was said last: longer, shorter, or for good."""
+        keys = longer, shorter, forever = [f"{namespace}:{name}" for name in "lsf"]
+        await world.mset(store, [(key, b"1") for key in keys], ttl_s=10)
+        await world.mset(store, [(longer, b"2")], ttl_s=20)
+        await world.mset(store, [(shorter, b"2")], ttl_s=5)
+        await world.mset(store, [(forever, b"2")])
+        clock.advance(5)
+        assert await world.mget(store, keys) == [b"2", None, b"2"]
+        clock.advance(14)
+        assert await world.mget(store, keys) == [b"2", None, b"2"]
+        clock.advance(1)
+        assert await world.mget(store, keys) == [None, None, b"2"]
+
+
+class TestRedisStoreOverTcp(RedisContract):
+    @pytest.fixture
+    async def store(self, redis_url: str) -> AsyncIterator[Store]:
+        async with store_from_url(redis_url, deadline=PATIENT) as store:
+            yield store
+
+
+class TestRedisStoreOverUnixSocket(RedisContract):
+    @pytest.fixture
+    def redis_url(self, valkey: ValkeyServer) -> str:
+        return valkey.unix_url
+
+    @pytest.fixture
+    async def store(self, redis_url: str) -> AsyncIterator[Store]:
+        async with store_from_url(redis_url, deadline=PATIENT) as store:
+            yield store
+
+
+class TestRedisStoreFromClient(RedisContract):
+    @pytest.fixture
+    async def store(self, redis_url: str) -> AsyncIterator[Store]:
+        with redis.Redis.from_url(redis_url, decode_responses=True, socket_timeout=0.001) as client:
+            async with store_from_client(client, deadline=PATIENT) as store:
+                yield store
+
+
+class TestRedisStoreFromAsyncClient(RedisContract):
+    @pytest.fixture
+    async def store(self, redis_url: str) -> AsyncIterator[Store]:
+        async with (
+            redis.asyncio.Redis.from_url(redis_url, decode_responses=True, protocol=3) as client,
+            store_from_client(client, deadline=PATIENT) as store,
+        ):
+            yield store
+
+
+class TestRedisStoreFromFakeredis(ExpiringStoreContract):
+    @pytest.fixture
+    async def store(self) -> AsyncIterator[Store]:
+        async with store_from_client(fakeredis.FakeRedis(), deadline=PATIENT) as store:
+            yield store
+
+
+class TestFailOpenStoreOnMemory(TestMemoryStore):
+    @pytest.fixture
+    def store(self, clock: FakeClock) -> Store:
+        return FailOpenStore(MemoryStore(clock=clock))
+
+
+class TestFailOpenStoreOnRedis(RedisContract):
+    @pytest.fixture
+    async def store(self, redis_url: str) -> AsyncIterator[Store]:
+        async with FailOpenStore(store_from_url(redis_url, deadline=PATIENT)) as store:
+            yield store
+
+
+class TestByteStoreAdapter(StoreContract):
+    @pytest.fixture
+    def store(self) -> Store:
+        return ByteStoreAdapter(InMemoryByteStore())
+
+    @each_world
+    async def test_values_are_kept_whatever_time_they_were_given(
+        self, store: Store, namespace: str, world: World
+    ) -> None:
+        """A foreign store knows no times to live: a value with one is kept like any other."""
+        await world.mset(store, [(f"{namespace}:a", b"1")], ttl_s=1)
+        assert await world.mget(store, [f"{namespace}:a"]) == [b"1"]

@@ -1,0 +1,84 @@
+"""Keys under any Unicode."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cache.keys import RESERVED_PREFIXES, Key, Kind, build_key, content_hash, is_key, key_prefix, parse_key
+
+ANY_CHARACTER = st.characters(exclude_categories=())  # lone surrogates too
+SEGMENTS = st.text(ANY_CHARACTER, min_size=1, max_size=20) | st.sampled_from(
+    ["anonymous", "emb", "lease", "a:b", "%61"]
+)
+NAMESPACES = st.none() | SEGMENTS.filter(lambda text: text not in RESERVED_PREFIXES)
+HASHES = st.binary(min_size=16, max_size=16).map(bytes.hex)
+KEYS = st.one_of(
+    st.builds(
+        Key,
+        st.sampled_from([Kind.EMBEDDING, Kind.OPENAI_RESPONSE]),
+        HASHES,
+        model=SEGMENTS,
+        namespace=NAMESPACES,
+    ),
+    st.builds(
+        Key,
+        st.sampled_from([Kind.JOB_MATCH, Kind.OPTIMIZATION]),
+        HASHES,
+        user=st.none() | SEGMENTS,
+        namespace=NAMESPACES,
+    ),
+    st.builds(Key, st.just(Kind.SESSION), HASHES, namespace=NAMESPACES),
+    st.builds(Key, st.just(Kind.HEALTH), component=SEGMENTS, namespace=NAMESPACES),
+)
+FIELDS = st.none() | st.integers() | st.binary(max_size=8) | st.text(ANY_CHARACTER, max_size=8)
+SAFE_KEY = re.compile(r"[A-Za-z0-9._~%:-]+")
+
+
+@given(KEYS)
+def test_a_built_key_parses_back(key: Key) -> None:
+    """Building and parsing are inverse for every key."""
+    assert parse_key(build_key(key)) == key
+
+
+@given(KEYS, KEYS)
+def test_distinct_keys_stay_distinct(left: Key, right: Key) -> None:
+    """Two keys are written alike only if they are equal."""
+    assert (build_key(left) == build_key(right)) == (left == right)
+
+
+@given(KEYS)
+def test_a_key_holds_no_special_character(key: Key) -> None:
+    """Nothing in a key means anything to a glob, a cluster or a shell."""
+    assert SAFE_KEY.fullmatch(build_key(key))
+
+
+@given(KEYS)
+def test_a_key_begins_with_the_prefix_of_its_kind_and_tenant(key: Key) -> None:
+    """What clears a kind or a tenant finds all of its keys."""
+    assert build_key(key).startswith(key_prefix(key.kind, key.namespace))
+    assert build_key(key).startswith(key_prefix(None, key.namespace))
+
+
+@given(KEYS, NAMESPACES, st.sampled_from(Kind))
+def test_a_prefix_finds_no_other_tenant_or_kind(key: Key, namespace: str | None, kind: Kind) -> None:
+    """A key begins with the prefix of a kind in a tenant only if it is of that kind and tenant."""
+    is_inside = build_key(key).startswith(key_prefix(kind, namespace))
+    assert is_inside == (key.kind is kind and key.namespace == namespace)
+
+
+@given(st.text(ANY_CHARACTER, max_size=80) | st.text("abcdefghmoptsx:%0123456789", max_size=80))
+def test_any_text_either_is_a_key_or_is_refused(text: str) -> None:
+    """Parsing never fails in another way than by saying so, and what parses is built back to the same text."""
+    assert not is_key(text) or build_key(parse_key(text)) == text
+
+
+@given(st.lists(FIELDS, max_size=4), st.lists(FIELDS, max_size=4))
+def test_different_fields_have_different_hashes(
+    left: list[str | bytes | int | None], right: list[str | bytes | int | None]
+) -> None:
+    """Lists of fields have one hash only if they are equal, type by type."""
+    same = [(type(field), field) for field in left] == [(type(field), field) for field in right]
+    assert (content_hash(*left) == content_hash(*right)) == same

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from agent.cli_cache import cache_app
+from agent.cli_options import Url, store_url
 from agent.errors import AgentError
 from cache import CacheError, CacheSettings, ConfigurationError
 from chains.errors import ChainError, DocumentError
@@ -25,15 +27,12 @@ OK, FAILED, BAD_INPUT = 0, 1, 2
 _BATCH_DEADLINE_MS = 2000  # a person waits for one answer here, not a thousand requests: patience costs nothing
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(cache_app, name="cache")
 _out = Console()
 _err = Console(stderr=True)
 
 Resume = Annotated[Path, typer.Argument(help="The resume: PDF, DOCX, Markdown or text.")]
 Jobs = Annotated[list[Path], typer.Argument(help="Job ads, or folders of them.")]
-Url = Annotated[
-    str | None,
-    typer.Option("--url", help="Where entries live: redis://, rediss://, unix://, memory:// or embedded://DIR."),
-]
 
 
 @app.callback()
@@ -63,7 +62,7 @@ def match(
     from agent.settings import Settings  # noqa: PLC0415  same
     from agent.wiring import Services  # noqa: PLC0415  same
 
-    with Services(Settings(cache=_cache_settings()), url=url or _default_url()) as services, _progress() as report:
+    with Services(Settings(cache=_cache_settings()), url=store_url(url)) as services, _progress() as report:
         found = rank_files(services, resume, jobs, top=top, explain=explain, on_progress=report)
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
@@ -110,7 +109,7 @@ def _explain_failure(error: BaseException) -> int:
 
 
 def _fail(problem: object, code: int) -> int:
-    _err.print(f"resumecache: {problem}", markup=False, highlight=False, soft_wrap=True)
+    _err.print(f"resumecache: {problem}", markup=False, emoji=False, highlight=False, soft_wrap=True)
     return code
 
 
@@ -119,13 +118,6 @@ def _cache_settings() -> CacheSettings:
     if "deadline_ms" in settings.model_fields_set:
         return settings
     return settings.model_copy(update={"deadline_ms": _BATCH_DEADLINE_MS})
-
-
-def _default_url() -> str | None:
-    """The embedded server without its warning: here it is no surprise."""
-    from cache.stores.embedded import embedded_available  # noqa: PLC0415  needed here alone
-
-    return None if CacheSettings().redis_url or not embedded_available() else "embedded://"
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cache import CacheSettings, ConfigurationError
-from chains.models import RemoteModels
+from chains.models import DEFAULT_TIMEOUT_S, RemoteModels
 
 
 class Settings(BaseSettings):
@@ -18,7 +18,8 @@ class Settings(BaseSettings):
         ConfigurationError: a value is wrong; the message names the variable.
     """
 
-    model_config = SettingsConfigDict(frozen=True, populate_by_name=True, extra="forbid")
+    # The prefix is for names of fields alone: without it, a variable called CACHE or CHAT_MODEL would be read.
+    model_config = SettingsConfigDict(frozen=True, populate_by_name=True, extra="forbid", env_prefix="RESUMECACHE_")
 
     cache: CacheSettings = Field(default_factory=CacheSettings)
     openai_api_key: SecretStr | None = Field(None, validation_alias="OPENAI_API_KEY")
@@ -27,6 +28,10 @@ class Settings(BaseSettings):
     """Of any server that speaks OpenAI's protocol."""
     embedding_model: str = Field("text-embedding-3-small", min_length=1, validation_alias="RESUMECACHE_EMBEDDING_MODEL")
     chat_model: str = Field("gpt-4o-mini", min_length=1, validation_alias="RESUMECACHE_CHAT_MODEL")
+    model_timeout_s: float = Field(
+        DEFAULT_TIMEOUT_S, gt=0, allow_inf_nan=False, validation_alias="RESUMECACHE_MODEL_TIMEOUT"
+    )
+    """Seconds that one request to a model may take."""
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -49,4 +54,5 @@ class Settings(BaseSettings):
             base_url=self.openai_base_url,
             embedding_model=self.embedding_model,
             chat_model=self.chat_model,
+            timeout_s=self.model_timeout_s,
         )

@@ -6,17 +6,26 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from cache import CacheBackedEmbeddings, ResponseCache
+from cache.admin import Admin
+from cache.counters import Counters
+from cache.keys import Kind
 from cache.opening import open_store
-from chains.matching import build_match_chain
+from cache.results import PairResults
+from cache.service import CacheService
+from chains.asking import name_of
+from chains.matching import build_match_chain, match_variant
 from chains.models import build_chat_model, build_embeddings
+from chains.optimization import build_optimize_chain, optimization_variant
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
+    from langchain_core.language_models import BaseChatModel
     from langchain_core.runnables import Runnable
 
     from agent.settings import Settings
-    from chains.schemas import MatchResult
+    from chains.schemas import MatchResult, OptimizationResult
 
 
 class Services:
@@ -45,14 +54,55 @@ class Services:
         return ResponseCache(self._store, settings=self._settings.cache)
 
     @cached_property
+    def chat_model(self) -> BaseChatModel | None:
+        """The configured chat model, answering through the cache; `None` where none is configured."""
+        return build_chat_model(self._settings.remote_models(), cache=self.responses)
+
+    def chat_model_for(self, *, temperature: float, max_tokens: int | None) -> BaseChatModel | None:
+        """The same model with other settings of its answers."""
+        remote = self._settings.remote_models()
+        return build_chat_model(remote, cache=self.responses, temperature=temperature, max_tokens=max_tokens)
+
+    @cached_property
     def match_chain(self) -> Runnable[Any, MatchResult]:
-        """From a resume and an ad to an explained result."""
-        chat_model = build_chat_model(self._settings.remote_models(), cache=self.responses)
-        return build_match_chain(self.embeddings, chat_model=chat_model)
+        """From a resume, an ad and perhaps a user to an explained result, which is kept."""
+        results = self._results(Kind.JOB_MATCH)
+        return build_match_chain(self.embeddings, chat_model=self.chat_model, results=results)
+
+    @cached_property
+    def optimize_chain(self) -> Runnable[Any, OptimizationResult]:
+        """From a resume, an ad and perhaps a user to edits, which are kept."""
+        results = self._results(Kind.OPTIMIZATION)
+        return build_optimize_chain(self.embeddings, chat_model=self.chat_model, results=results)
+
+    @cached_property
+    def cache(self) -> CacheService:
+        """All kinds of entry, on the same entries as the models and chains above."""
+        return CacheService(
+            self._store, settings=self._settings.cache, embeddings=self.embeddings, variants=self._variants
+        )
+
+    @cached_property
+    def admin(self) -> Admin:
+        """What an operator asks, on the bare store."""
+        return Admin(self._store.inner, self._settings.cache)
+
+    @cached_property
+    def _variants(self) -> dict[Kind, Sequence[str | int]]:
+        names = (name_of(self.chat_model), self.embeddings.model)
+        return {Kind.JOB_MATCH: match_variant(*names), Kind.OPTIMIZATION: optimization_variant(*names)}
+
+    def _results(self, kind: Kind) -> PairResults:
+        settings = self._settings.cache
+        return PairResults(kind, self._store, variant=self._variants[kind], settings=settings, counters=Counters())
 
     def close(self) -> None:
         """Give back connections and the claim on an embedded server."""
         self._store.close()
+
+    async def aclose(self) -> None:
+        """Asynchronous twin of `close`; gives back what belongs to the running event loop too."""
+        await self._store.aclose()
 
     def __enter__(self) -> Self:
         return self
@@ -61,3 +111,11 @@ class Services:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()

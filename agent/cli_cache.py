@@ -1,0 +1,122 @@
+"""`resumecache cache`: stats, health, clear, get, doctor; on the bare store, so that failures show."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from agent.cli_options import Url, store_url
+from cache import CacheSettings, StoreError
+from cache.admin import Admin, Status, kind_of
+from cache.deadline import Deadline
+from cache.doctor import examine
+from cache.stores import store_from_url
+from cache.viewing import view_entry
+
+if TYPE_CHECKING:
+    from cache.stores.base import Store
+
+cache_app = typer.Typer(no_args_is_help=True, help="Look into the cache, and clear it.")
+_out = Console()
+_PATIENT = Deadline(base_s=5.0)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print data.")]
+
+
+def _open(url: str | None) -> tuple[Store, CacheSettings]:
+    settings = CacheSettings()
+    return store_from_url(store_url(url), deadline=_PATIENT), settings
+
+
+@cache_app.command()
+def stats(*, as_json: AsJson = False, url: Url = None) -> None:
+    """What is in the cache."""
+    store, settings = _open(url)
+    with store:
+        found = asdict(Admin(store, settings).stats())
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        _print_pairs(found)
+    _fail_unless_usable(found["status"])
+
+
+@cache_app.command()
+def health(*, as_json: AsJson = False, url: Url = None) -> None:
+    """How the cache is: healthy, degraded or off; 1 when degraded."""
+    store, settings = _open(url)
+    with store:
+        found = asdict(Admin(store, settings).health())
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        _print_pairs(found)
+    _fail_unless_usable(found["status"])
+
+
+@cache_app.command()
+def clear(
+    kind: Annotated[
+        str | None, typer.Argument(help="embedding, openai_response, job_match, ...; all without it.")
+    ] = None,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    url: Url = None,
+) -> None:
+    """Delete the entries of this namespace, of one kind or all; nothing else on the server is touched."""
+    chosen = kind_of(kind) if kind else None
+    store, settings = _open(url)
+    with store:
+        admin = Admin(store, settings)
+        what = f"{chosen or 'all'} entries of namespace {settings.namespace or '(none)'}"
+        if dry_run:
+            typer.echo(f"{admin.clear(chosen, dry_run=True)} {what} would be deleted")
+            return
+        if not yes:
+            typer.confirm(f"Delete {admin.clear(chosen, dry_run=True)} {what}?", abort=True)
+        typer.echo(f"{admin.clear(chosen)} {what} deleted")
+
+
+@cache_app.command()
+def get(key: Annotated[str, typer.Argument(help="A whole key, as `doctor` shows it.")], *, url: Url = None) -> None:
+    """Show one entry: its header, and its value or the size of its vector."""
+    store, _ = _open(url)
+    with store:
+        [raw] = store.mget([key])
+    if raw is None:
+        raise StoreError(f"there is no entry {key}", reason="absent")
+    typer.echo(json.dumps(view_entry(key, raw), indent=2, ensure_ascii=False))
+
+
+@cache_app.command()
+def doctor(*, url: Url = None) -> None:
+    """Look for what is wrong, and say what to do about it; 1 when something is."""
+    store, settings = _open(url)
+    table = Table(show_edge=False, pad_edge=False)
+    for column in ("looked at", "found", "advice"):
+        table.add_column(column, overflow="fold")
+    is_well = True
+    with store:
+        for finding in examine(store, settings):
+            table.add_row(*map(Text, (finding.name, finding.value, finding.advice or "")))
+            is_well = is_well and finding.advice is None
+    _out.print(table)
+    raise typer.Exit(0 if is_well else 1)
+
+
+def _fail_unless_usable(status: Status) -> None:
+    if status == Status.DEGRADED:
+        raise typer.Exit(1)
+
+
+def _print_pairs(found: dict[str, object]) -> None:
+    for name, value in found.items():
+        if value not in (None, "", {}):
+            _out.print(f"{name.replace('_', ' ')}: {value}", markup=False, emoji=False, highlight=False)

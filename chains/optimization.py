@@ -1,0 +1,178 @@
+"""Edits that make a resume say better what it already shows; what it does not support is refused and reported."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.runnables import Runnable, RunnableLambda, RunnablePassthrough
+
+from chains.analysis import analyse_pair
+from chains.asking import RULES, ask_or_none, name_of, schema_fingerprint
+from chains.evidence import apply_edits, why_unsupported
+from chains.matching import ANALYSIS_VERSION, documents_of, pair_result
+from chains.pair_cache import cached_results
+from chains.prompts import OPTIMIZE_RESUME, PROMPT_VERSION
+from chains.schemas import Edit, MatchResult, OptimizationResult, ProposedEdits, RefusedEdit
+from chains.score import SCORING_VERSION
+from chains.taxonomy import SkillMention, category, find_skills
+from chains.vectors import adocument_vectors, document_vectors
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+    from chains.documents import Document
+    from chains.pair_cache import ResultStore
+    from chains.vectors import ArrayEmbeddings, Matrix
+
+EDITING_VERSION = 1
+_SKILL_LINE_NAMES = 3  # a line that names so many skills is a list of skills
+_LIST_START = re.compile(r"[-*•·]|[^,.]{1,40}:")
+_ITEM_BORDER = re.compile(r"[,;|/]")
+_SENTENCE = re.compile(r"[^\n.!?;]+")
+
+
+def optimization_variant(chat_model: str, embedding_model: str) -> tuple[str | int, ...]:
+    """What an optimisation depends on besides its texts, for its key (see `match_variant`)."""
+    versions = (EDITING_VERSION, SCORING_VERSION, ANALYSIS_VERSION, PROMPT_VERSION)
+    return (*versions, schema_fingerprint(OptimizationResult, ProposedEdits), chat_model, embedding_model)
+
+
+def build_optimize_chain(
+    embeddings: ArrayEmbeddings, *, chat_model: BaseChatModel | None = None, results: ResultStore | None = None
+) -> Runnable[Any, OptimizationResult]:
+    """A runnable from `{"resume": text, "job": text}`, and perhaps a `"user"`, to an `OptimizationResult`.
+
+    With a chat model it proposes the edits; without one, or where it fails, they follow from rules. Either way each
+    edit is checked against the resume.
+
+    Args:
+        embeddings: through the cache, or any model that gives arrays.
+        chat_model: give it `cache=ResponseCache(...)` to have its answers kept.
+        results: where results are kept, made with `optimization_variant`.
+
+    Raises:
+        PromptInputError: raised by the runnable when a text is missing or blank.
+    """
+    chain = _editing_chain(embeddings, chat_model)
+    if results is None:
+        return chain
+    author = name_of(chat_model)
+    return cached_results(chain, results, OptimizationResult, is_final=lambda result: result.optimized_by == author)
+
+
+def _editing_chain(embeddings: ArrayEmbeddings, chat_model: BaseChatModel | None) -> Runnable[Any, OptimizationResult]:
+    author = name_of(chat_model)
+
+    def finish(parts: dict[str, Any]) -> OptimizationResult:
+        draft = _Draft(parts, author)
+        return draft.result(document_vectors(draft.texts, embeddings))
+
+    async def afinish(parts: dict[str, Any]) -> OptimizationResult:
+        draft = _Draft(parts, author)
+        return draft.result(await adocument_vectors(draft.texts, embeddings))
+
+    proposed: RunnableLambda[Any, ProposedEdits | None] = RunnableLambda(lambda _: None)
+    ask = ask_or_none(OPTIMIZE_RESUME, chat_model, ProposedEdits) if chat_model else proposed
+    return RunnableLambda(_checked) | RunnablePassthrough.assign(proposed=ask) | RunnableLambda(finish, afunc=afinish)
+
+
+def _checked(request: Any) -> dict[str, Any]:
+    resume, job = documents_of(request)
+    analysis = analyse_pair(resume.text, job.text)
+    findings = f"Asked and shown: {', '.join(analysis.present)}\nAsked and not shown: {', '.join(analysis.missing)}"
+    return {"resume": resume.text, "job": job.text, "documents": (resume, job), "findings": findings}
+
+
+class _Draft:
+    """Proposed edits, sorted into supported and refused ones."""
+
+    def __init__(self, parts: dict[str, Any], author: str) -> None:
+        resume, self._job = parts["documents"]
+        self._resume: Document = resume
+        proposed: ProposedEdits | None = parts["proposed"]
+        self._author = RULES if proposed is None else author
+        edits = edits_by_rule(resume.text, self._job.text) if proposed is None else proposed.edits
+        verdicts = [(edit, why_unsupported(resume.text, edit)) for edit in edits]
+        self._kept = tuple(edit for edit, why in verdicts if why is None)
+        self._refused = tuple(RefusedEdit(edit=edit, why=why) for edit, why in verdicts if why is not None)
+        self._edited = type(resume).from_text(apply_edits(resume.text, self._kept))
+
+    @property
+    def texts(self) -> list[str]:
+        """The ad, the resume as it is, and the resume with all edits made."""
+        return [self._job.text, self._resume.text, self._edited.text]
+
+    def result(self, vectors: Matrix) -> OptimizationResult:
+        before = self._match(self._resume, vectors[[1, 0]])
+        return OptimizationResult(
+            edits=self._kept,
+            refused=self._refused,
+            skills_missing=before.skills_missing,
+            score_before=before.score,
+            score_after=self._match(self._edited, vectors[[2, 0]]).score,
+            optimized_by=self._author,
+        )
+
+    def _match(self, resume: Document, vectors: Matrix) -> MatchResult:
+        return pair_result(resume, self._job, vectors)
+
+
+def edits_by_rule(resume: str, job: str) -> list[Edit]:
+    """Edits without a language model: asked skills that the text proves, put where skills are looked for.
+
+    Args:
+        resume: the resume; each edit's words stand in it.
+        job: the ad.
+
+    Returns:
+        At most one edit for each list of skills: the asked ones of its kind that only other lines name.
+    """
+    lines = _skill_lines(resume)
+    listed = frozenset[str]().union(*lines.values())
+    shown = {mention.name: mention for mention in reversed(find_skills(resume))}
+    wanted = [shown[name] for name in analyse_pair(resume, job).present if name in shown and name not in listed]
+    edits = []
+    for line, names in lines.items():
+        added = [mention for mention in wanted if category(mention.name) == _kind_of(names)]
+        wanted = [mention for mention in wanted if mention not in added]
+        if added:
+            edits.append(_listing(resume, line, added))
+    return edits
+
+
+def _listing(resume: str, line: str, added: list[SkillMention]) -> Edit:
+    names = ", ".join(mention.name for mention in added)
+    return Edit(
+        original=line,
+        new=f"{line}, {', '.join(mention.text for mention in added)}",
+        reason=f"The ad asks for {names}, which the resume shows but does not list among its skills.",
+        evidence=_sentence_of(resume, added[0].start),
+    )
+
+
+def _kind_of(names: frozenset[str]) -> str | None:
+    """The category that more than half of a list's skills have, or one that no skill has."""
+    [(kind, n_names)] = Counter(category(name) for name in names).most_common(1)
+    return kind if n_names > len(names) / 2 else "mixed"
+
+
+def _skill_lines(resume: str) -> dict[str, frozenset[str]]:
+    """The lines that list skills rather than tell a story, and what they list."""
+    lines = (line.strip() for line in resume.splitlines() if "," in line)
+    named = {line: frozenset(mention.name for mention in find_skills(line)) for line in lines}
+    return {
+        line: names
+        for line, names in named.items()
+        if len(names) >= max(_SKILL_LINE_NAMES, len(_ITEM_BORDER.findall(line)) / 2) and _is_whole(line)
+    }
+
+
+def _is_whole(line: str) -> bool:
+    """Say whether a list begins and ends on its line: with a bullet or a label, and not in mid-sentence."""
+    return bool(_LIST_START.match(line)) and line[-1] not in ".,;" and line.count("(") == line.count(")")
+
+
+def _sentence_of(text: str, at: int) -> str:
+    return next(found.group().strip() for found in _SENTENCE.finditer(text) if found.start() <= at < found.end())

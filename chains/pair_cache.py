@@ -1,0 +1,96 @@
+"""A chain over a resume and an ad whose results are kept: each user's own, by all that they depend on."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from pydantic import BaseModel, ValidationError
+
+from chains.errors import PromptInputError
+from chains.schemas import PairRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Result = TypeVar("Result", bound=BaseModel)
+
+
+class ResultStore(Protocol):
+    """What is asked of a cache of results; `cache.results.PairResults` is one."""
+
+    def get(self, resume: str, job: str, *, user: str | None = None) -> Any | None:
+        """The stored result, or `None`."""
+
+    async def aget(self, resume: str, job: str, *, user: str | None = None) -> Any | None:
+        """Asynchronous twin of `get`."""
+
+    def set(self, resume: str, job: str, result: Any, *, user: str | None = None, made_ms: int = 0) -> bool:
+        """Keep a result."""
+
+    async def aset(self, resume: str, job: str, result: Any, *, user: str | None = None, made_ms: int = 0) -> bool:
+        """Asynchronous twin of `set`."""
+
+
+def cached_results(
+    chain: Runnable[Any, Result], results: ResultStore, kind: type[Result], *, is_final: Callable[[Result], bool]
+) -> Runnable[Any, Result]:
+    """Ask the results first, and the chain only when they have none.
+
+    Args:
+        chain: from `{"resume", "job", "user"}` to a result.
+        results: where results are kept.
+        kind: the result's schema; what does not fit it is a miss.
+        is_final: whether a result is worth keeping, and not one that a failing model left half done.
+    """
+
+    def run(request: Any, config: RunnableConfig) -> Result:
+        given = parse_request(request)
+        found = _parsed(kind, results.get(given.resume, given.job, user=given.user))
+        if found is not None:
+            return found
+        started_s = time.monotonic()
+        made = chain.invoke(request, config)
+        if is_final(made):
+            made_ms = round(1000 * (time.monotonic() - started_s))
+            results.set(given.resume, given.job, made.model_dump(mode="json"), user=given.user, made_ms=made_ms)
+        return made
+
+    async def arun(request: Any, config: RunnableConfig) -> Result:
+        given = parse_request(request)
+        found = _parsed(kind, await results.aget(given.resume, given.job, user=given.user))
+        if found is not None:
+            return found
+        started_s = time.monotonic()
+        made = await chain.ainvoke(request, config)
+        if is_final(made):
+            made_ms = round(1000 * (time.monotonic() - started_s))
+            await results.aset(given.resume, given.job, made.model_dump(mode="json"), user=given.user, made_ms=made_ms)
+        return made
+
+    return RunnableLambda(run, afunc=arun)
+
+
+def parse_request(request: Any) -> PairRequest:
+    """Check the input of a chain.
+
+    Raises:
+        PromptInputError: a text is missing, or something is of the wrong kind.
+    """
+    try:
+        return PairRequest.model_validate(request)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise PromptInputError(
+            f"expected {{'resume': text, 'job': text, 'user': text or nothing}}: {problems}"
+        ) from None
+
+
+def _parsed(kind: type[Result], value: Any) -> Result | None:
+    if value is None:
+        return None
+    try:
+        return kind.model_validate(value)
+    except ValidationError:
+        return None

@@ -1,0 +1,74 @@
+"""What a resume supports, and the edits that follow without a language model."""
+
+from __future__ import annotations
+
+import pytest
+
+from chains.evidence import apply_edits, why_unsupported
+from chains.optimization import edits_by_rule
+from chains.schemas import Edit
+
+RESUME = """\
+Ann Example
+ann@example.com, +49 30 1234567
+
+Backend engineer. Led a team of 4 and cut costs by 30 %.
+Deployed services to Kubernetes with Terraform.
+
+Skills: Docker, AWS, Helm, Python
+"""
+
+
+def edit(**changed: str) -> Edit:
+    whole = {
+        "original": "Deployed services to Kubernetes with Terraform.",
+        "new": "Deployed Python services to Kubernetes with Terraform.",
+        "reason": "The ad asks for Python.",
+        "evidence": "Skills: Docker, AWS, Helm, Python",
+    }
+    return Edit(**whole | changed)
+
+
+def test_a_supported_edit_is_accepted() -> None:
+    """Words that the resume proves may take the place of words that stand in it."""
+    assert why_unsupported(RESUME, edit()) is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"original": "Deployed all services"}, "do not stand in the resume"),
+        ({"original": ""}, "do not stand in the resume"),
+        ({"new": "Deployed services to Kubernetes with Terraform."}, "nothing would change"),
+        ({"new": "  "}, "nothing would change"),
+        ({"evidence": "Knows Python by heart"}, "evidence does not stand"),
+        ({"new": "Deployed 12 services to Kubernetes with Terraform."}, "number 12"),
+        ({"new": "Deployed services to Kubernetes with Terraform and Kafka."}, "does not show Apache Kafka"),
+        ({"original": "ann@example.com", "new": "bob@example.com"}, "contact data"),
+    ],
+)
+def test_an_unsupported_edit_is_refused_with_its_reason(changed: dict[str, str], why: str) -> None:
+    """Each way of inventing something is named."""
+    assert why in str(why_unsupported(RESUME, edit(**changed)))
+
+
+def test_edits_are_made_where_their_words_first_stand() -> None:
+    """Only the first place changes, and the rest of the text stays."""
+    changed = apply_edits("a b a", (edit(original="a", new="c"),))
+    assert changed == "c b a"
+
+
+def test_rules_list_asked_skills_that_other_lines_prove() -> None:
+    """Kubernetes and Terraform are asked, shown in a sentence, and missing from the list of skills."""
+    job = "Requirements:\n- Kubernetes\n- Terraform\n- Python\n- Kafka\n"
+    [found] = edits_by_rule(RESUME, job)
+    assert found.original == "Skills: Docker, AWS, Helm, Python"
+    assert found.new == "Skills: Docker, AWS, Helm, Python, Kubernetes, Terraform"
+    assert found.evidence == "Deployed services to Kubernetes with Terraform"
+    assert why_unsupported(RESUME, found) is None
+
+
+def test_rules_propose_nothing_where_nothing_is_gained() -> None:
+    """No list of skills, or no asked skill that it lacks: no edit."""
+    assert edits_by_rule("Deployed services to Kubernetes.", "Requirements:\n- Kubernetes") == []
+    assert edits_by_rule(RESUME, "Requirements:\n- Python\n- Kafka") == []

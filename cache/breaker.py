@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("resumecache")
 
-FIRST_PROBE_S = 0.02
+FIRST_PAUSE_S = 0.02
 LONGEST_PROBE_S = 1.0
 WRITE_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 5.0
 _MOST_DOUBLINGS = 10
 # The server is reachable, or the fault is on this side: no reason to leave the server alone.
-_HARMLESS = frozenset({"wrong_type", "pool_exhausted", "loop_late", "protocol", "client", "response", "no_permission"})
+_HARMLESS = frozenset({"wrong_type", "pool_exhausted", "loop_late", "client", "response", "no_permission"})
 _WRITES_ONLY = frozenset({"read_only", "out_of_memory"})
 
 
@@ -58,7 +59,7 @@ class Breaker:
         self._lock = threading.Lock()
         self._end_of_probing = threading.Event()
         self._is_open = False
-        self._n_openings = 0
+        self._n_openings = dict.fromkeys(Direction, 0)
         self._write_again_s = 0.0
         self._known: dict[Direction, set[str]] = {direction: set() for direction in Direction}
 
@@ -75,9 +76,9 @@ class Breaker:
 
     def succeeded(self, direction: Direction) -> None:
         """Take note of an operation that the server did."""
-        if self._n_openings or self._known[direction]:
+        if self._n_openings[direction] or self._known[direction]:
             with self._lock:
-                self._n_openings = 0
+                self._n_openings[direction] = 0
                 self._known[direction].clear()
 
     def failed(self, error: StoreError, direction: Direction) -> None:
@@ -88,7 +89,9 @@ class Breaker:
                 self._write_again_s = self._clock.monotonic_s() + WRITE_PAUSE_S
             elif error.reason not in _HARMLESS and not self._is_open:
                 self._is_open = True
-                self._n_openings += 1
+                self._n_openings[direction] += 1
+                if direction is Direction.WRITE:  # a server that is back for the probe can still hold writes up
+                    self._write_again_s = self._clock.monotonic_s() + self._pause_s(direction, LONGEST_PAUSE_S)
                 self._start_probing()
 
     def close(self) -> None:
@@ -105,12 +108,16 @@ class Breaker:
 
     def _start_probing(self) -> None:
         self._end_of_probing = threading.Event()
-        wait_s = min(FIRST_PROBE_S * 2 ** min(self._n_openings - 1, _MOST_DOUBLINGS), LONGEST_PROBE_S)
+        wait_s = self._pause_s(Direction.READ, LONGEST_PROBE_S)
         args = (weakref.ref(self), self._end_of_probing, wait_s)
         try:
             threading.Thread(target=_probe_until_back, args=args, name="resumecache-probe", daemon=True).start()
         except RuntimeError:  # no thread to be had, as at the end of the process: nobody would find the server back
             self._is_open = False
+
+    def _pause_s(self, direction: Direction, longest_s: float) -> float:
+        n_doublings = min(max(self._n_openings[direction] - 1, 0), _MOST_DOUBLINGS)
+        return min(FIRST_PAUSE_S * 2.0**n_doublings, longest_s)
 
     def _is_back(self, end_of_probing: threading.Event) -> bool:
         try:

@@ -19,7 +19,7 @@ from cache.counters import Counters, Counts
 from cache.embedding_flow import EmbeddingSpace, Role, pack_vector, unpack_vector
 from cache.errors import StoreError
 from cache.json_cache import JsonCache
-from cache.keys import Field, Key, Kind, check_namespace
+from cache.keys import Field, Key, Kind, build_key, check_namespace
 from cache.opening import open_store, store_for
 from cache.parameters import plain_parameters
 from cache.requests import plain_llm_string
@@ -105,6 +105,9 @@ class _Service:
             counters=self._counters,
         )
 
+    def _session_key(self, session_id: str) -> str:
+        return build_key(self._sessions.key(session_id))
+
     def _report_key(self) -> Key:
         return Key(Kind.HEALTH, component=_COMPONENT, namespace=check_namespace(self._settings.namespace))
 
@@ -184,6 +187,14 @@ class CacheService(_Service):
     async def get_session(self, session_id: str) -> Any | None:
         """The data of a session, or `None`."""
         return await self._sessions.aget(session_id)
+
+    async def delete_session(self, session_id: str) -> bool:
+        """Forget a session; True only when the store has done it, whether or not there was one."""
+        try:
+            await self._store.amdelete([self._session_key(session_id)])
+        except StoreError:
+            return False
+        return True
 
     async def get_cache_stats(self) -> dict[str, Any]:
         """What is in the cache, under the documented names (see `Stats`), and what this object has counted."""
@@ -286,6 +297,14 @@ class SyncCacheService(_Service):
     def get_session(self, session_id: str) -> Any | None:
         """The data of a session, or `None`."""
         return self._sessions.get(session_id)
+
+    def delete_session(self, session_id: str) -> bool:
+        """Forget a session; True only when the store has done it, whether or not there was one."""
+        try:
+            self._store.mdelete([self._session_key(session_id)])
+        except StoreError:
+            return False
+        return True
 
     def get_cache_stats(self) -> dict[str, Any]:
         """What is in the cache, under the documented names (see `Stats`), and what this object has counted."""

@@ -9,7 +9,7 @@ Three files there are locks (flock): the kernel drops one with its last holder, 
 - `server.lock`: exclusive, held by the server and its own children (they rewrite the append-only file) and by
   nobody else. While one of them lives no second server starts, even if this process is killed.
 
-`server.lock` also holds the server's process number. The server leads a process group, and the number of a group is
+`server.lock` also holds the server's process number, for a supervisor that comes later. The server leads a process group, and the number of a group is
 not given out again while the group has a member: where the lock is held, the number in it is safe to signal.
 """
 
@@ -114,8 +114,8 @@ class Server:
         _send(-self._number(), signal.SIGKILL)
 
     def _number(self) -> int:
-        """Return the number of the server's process and group, 0 when they have ended."""
-        return 0 if _try_lock(self.lock) else _read_number(self.lock)
+        """Return the number of the server's process and group; 0 when they have ended or are not of this machine."""
+        return 0 if _try_lock(self.lock) else self._child or _read_number(self.lock)
 
 
 def _start(command: list[str], lock: int) -> int:
@@ -123,11 +123,10 @@ def _start(command: list[str], lock: int) -> int:
     _write_number(lock, 0)
     child = os.fork()
     if child:
-        _write_number(lock, child)
         return child
     try:
         os.setsid()
-        _write_number(lock, os.getpid())  # the parent may have been killed before it could
+        _write_number(lock, os.getpid())
         os.set_inheritable(lock, True)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.execv(command[0], command)  # noqa: S606 - a shell would only add quoting
@@ -164,13 +163,18 @@ def _remove(path: str) -> None:
 
 
 def _write_number(lock: int, number: int) -> None:
-    """Say who holds the lock. The name of the machine or container says where the number means anything."""
-    os.pwrite(lock, b"%-20d%s\n" % (number, os.fsencode(os.uname().nodename)), 0)
+    """Say who holds the lock, and the name of the machine or container where the number means anything."""
+    os.pwrite(lock, b"%d %s\n" % (number, _machine()), 0)
 
 
 def _read_number(lock: int) -> int:
-    number, machine = os.pread(lock, _MAX_RECORD_BYTES, 0).split(None, 1)
-    return int(number) if machine.strip() == os.fsencode(os.uname().nodename) else 0
+    line = os.pread(lock, _MAX_RECORD_BYTES, 0).partition(b"\n")[0]  # what follows is of an earlier, longer line
+    number, _, machine = line.partition(b" ")
+    return int(number) if machine == _machine() else 0
+
+
+def _machine() -> bytes:
+    return os.fsencode(os.uname().nodename)
 
 
 def _wait_for(path: str) -> tuple[int, ...] | None:

@@ -70,18 +70,18 @@ UNUSABLE = {
     "full of clients": Fault(replies("-ERR max number of clients reached"), "connection"),
 }
 HARMLESS = {
-    "garbled": Fault(lambda proxy: proxy.garble(), "protocol", opens=False),
+    "garbled": Fault(lambda proxy: proxy.garble(), "protocol"),
     "no permission": Fault(replies("-NOPERM this user has no permissions"), "no_permission", opens=False),
     "wrong type": Fault(replies("-WRONGTYPE Operation against a key"), "wrong_type", opens=False),
     "unknown error": Fault(replies("-ERR something else"), "response", opens=False),
-    "number": Fault(replies(":5"), "protocol", opens=False),
-    "word": Fault(replies("+SURPRISE"), "protocol", opens=False),
-    "null": Fault(replies("$-1"), "protocol", opens=False),
-    "null array": Fault(replies("*-1"), "protocol", opens=False),
-    "empty array": Fault(replies("*0"), "protocol", opens=False),
-    "array of a number": Fault(replies("*1\r\n:5"), "protocol", opens=False),
-    "array of an error": Fault(replies("*1\r\n-ERR inside"), "protocol", opens=False),
-    "too long an array": Fault(replies("*2\r\n$1\r\na\r\n$1\r\nb"), "protocol", opens=False),
+    "number": Fault(replies(":5"), "protocol"),
+    "word": Fault(replies("+SURPRISE"), "protocol"),
+    "null": Fault(replies("$-1"), "protocol"),
+    "null array": Fault(replies("*-1"), "protocol"),
+    "empty array": Fault(replies("*0"), "protocol"),
+    "array of a number": Fault(replies("*1\r\n:5"), "protocol"),
+    "array of an error": Fault(replies("*1\r\n-ERR inside"), "protocol"),
+    "too long an array": Fault(replies("*2\r\n$1\r\na\r\n$1\r\nb"), "protocol"),
 }
 FAULTS = HANGING | BROKEN_OFF | UNUSABLE | HARMLESS
 

@@ -75,7 +75,8 @@ def test_names_are_read_as_people_write_them(text: str, names: list[str]) -> Non
         ("Ansible, Chef", ["Ansible", "Chef"]),
         ("SAS", ["SAS"]),
         ("Ask the oracle about sas", []),
-        ("See https://github.com/python and me@java.com", []),
+        ("See https://github.com/python and rust.python@java.com", []),
+        ("Python (python.dev+go@java.example), SQL", ["Python", "SQL"]),
         ("health insurance and flexible working hours", []),
     ],
 )

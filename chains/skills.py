@@ -105,13 +105,14 @@ _CUT = re.compile(
     r"with (?:a|an|the|focus)|using|like |e\.g|i\.e|especially|particularly|preferably|suited|"
     r"in (?:all|every|various|a(?! team)|the|order|dealing|handling|providing)|as (?:relates|well|per|part|"
     r"given)|through|within|"
-    r"across|from |via |by |is |are |sowie|wie |um |zur |zum |insbesondere)",
+    r"across|from |via |by |is |are |sowie|wie |um |zur |zum |auf |insbesondere)",
     re.IGNORECASE,
 )
 _FOR = re.compile(r"\sfor ", re.IGNORECASE)
 _NO_SKILL = re.compile(
-    r"\b(?:degree|bachelor\w*|master['\u2019]?s|diploma|phd|ph\.d|doctorate|mba|studium|ausbildung|weiterbildung|berufserfahrung|"
-    r"abschluss|hochschul\w*|years?|yrs|hours?|jahre?n?|candidates?|applicants?|equivalent|gpa|salary|team members|etc|"
+    r"\b(?:degree|bachelor\w*|master['\u2019]?s|diploma|phd|ph\.d|doctorate|mba|studium|ausbildung|weiterbildung|"
+    r"berufserfahrung|abschluss|hochschul\w*|years?|yrs|hours?|jahre?n?|candidates?|applicants?|equivalent|"
+    r"gpa|salary|team members|etc|"
     r"school|ged|certificate of|opportunity|"
     r"i|we|us|our|ours|you|yours?|yourself|he|she|it|its|they|them|this|that|these|those|there|here|who|what|when|where|"
     r"why|how|which|is|are|was|were|be|been|am|do|does|did|has|have|had|having|will|would|can|could|may|might|must|should|"

@@ -76,7 +76,9 @@ class _Taxonomy:
 
 
 _NONE = "-"
-_ADDRESS = re.compile(r"(?:https?://|www\.)\S+|(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,64}\.\w[\w.-]*")
+_ADDRESS = re.compile(r"(?:https?://|www\.)\S+|@[\w-]{1,64}\.\w[\w.-]*")
+_MAILBOX = re.compile(r"[\w.+-]{1,64}\Z")
+_MAILBOX_LENGTH = 64
 _TOKEN = re.compile(
     r"([^\W_]+(?:[.'\u2019][^\W_]+)*(?:\+\+|#|\+(?![\w+]))?|&|(?<![\w.])\.(?=[A-Za-z]{3})[^\W_]+(?:\.[^\W_]+)*)"
 )
@@ -278,14 +280,24 @@ class _Tokens:
 
 def _tokens(text: str) -> _Tokens:
     """Cut a text; addresses of sites and people are left out."""
-    if "@" in text or "://" in text or "www." in text:
-        text = _ADDRESS.sub(lambda m: " " * len(m.group()), text)
-    parts = _TOKEN.split(text)
+    parts = _TOKEN.split(_without_addresses(text))
     folded = [_folded(token) for token in parts[1::2]]
     if None in folded:
         parts = _cut_dots(parts, folded)
         folded = [_folded(token) for token in parts[1::2]]
     return _Tokens([word or "" for word in folded], parts, [0, *accumulate(map(len, parts))])
+
+
+def _without_addresses(text: str) -> str:
+    """Replace addresses by as many blanks. What stands before an "@" is looked for from there, which is fast."""
+    kept, at = [], 0
+    for m in _ADDRESS.finditer(text):
+        start = max(at, m.start() - _MAILBOX_LENGTH)
+        mailbox = _MAILBOX.search(text[start : m.start()]) if m.group()[0] == "@" else None
+        start = m.start() - len(mailbox.group()) if mailbox else m.start()
+        kept += [text[at:start], " " * (m.end() - start)]
+        at = m.end()
+    return "".join([*kept, text[at:]])
 
 
 def _cut_dots(parts: list[str], folded: list[str | None]) -> list[str]:

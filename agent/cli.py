@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typing_extensions import override
 
 from agent.cli_cache import cache_app
 from agent.cli_options import Url, store_url
@@ -24,11 +25,24 @@ if TYPE_CHECKING:
 
 
 OK, FAILED, BAD_INPUT = 0, 1, 2
+_INTERRUPTED = 130  # what typer makes of Ctrl-C, without a word
 _BATCH_DEADLINE_MS = 2000  # a person waits for one answer here, not a thousand requests: patience costs nothing
+
+
+class _Output(Console):
+    """Where results go; whoever reads them may stop when they have seen enough."""
+
+    @override
+    def on_broken_pipe(self) -> None:
+        try:
+            super().on_broken_pipe()
+        except SystemExit:
+            raise SystemExit(OK) from None
+
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(cache_app, name="cache")
-_out = Console()
+_out = _Output()
 _err = Console(stderr=True)
 
 Resume = Annotated[Path, typer.Argument(help="The resume: PDF, DOCX, Markdown or text.")]
@@ -65,7 +79,7 @@ def match(
     with Services(Settings(cache=_cache_settings()), url=store_url(url)) as services, _progress() as report:
         found = rank_files(services, resume, jobs, top=top, explain=explain, on_progress=report)
     if as_json:
-        typer.echo(found.model_dump_json(indent=2))
+        _out.out(found.model_dump_json(indent=2), highlight=False)
     else:
         print_report(_out, found, explain=explain)
 
@@ -88,7 +102,7 @@ def run(arguments: list[str]) -> int:
     try:
         app(args=arguments, prog_name="resumecache")
     except SystemExit as stop:  # how typer ends, whether all went well or the usage was wrong
-        return int(stop.code or OK)
+        return _explain_failure(KeyboardInterrupt()) if stop.code == _INTERRUPTED else int(stop.code or OK)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  the last resort: a sentence, never a traceback
         return _explain_failure(error)
     return OK
@@ -96,8 +110,6 @@ def run(arguments: list[str]) -> int:
 
 def _explain_failure(error: BaseException) -> int:
     match error:
-        case BrokenPipeError():
-            return OK  # whoever read the output has seen enough
         case DocumentError() | ConfigurationError():
             return _fail(error, BAD_INPUT)
         case CacheError() | ChainError() | AgentError():

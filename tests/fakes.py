@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from cache.stores.base import Payload
 
 START_S = 1_800_000_000.0
+PATIENCE_S = 20.0  # the longest that a test waits for an event
 
 
 class FakeClock:
@@ -356,3 +357,20 @@ class BrokenStore(Store):
         is_broken = self._verbs is None or verb in self._verbs or verb.removeprefix("a") in self._verbs
         if self._error is not None and is_broken:
             raise self._error
+
+
+class Probers:
+    """The threads of breakers that look for their servers, apart from those that ran before."""
+
+    def __init__(self) -> None:
+        self._before = set(threading.enumerate())
+
+    def running(self) -> list[threading.Thread]:
+        """Those that run now."""
+        return [one for one in threading.enumerate() if one.name == "resumecache-probe" and one not in self._before]
+
+    def join(self) -> None:
+        """Wait until all have ended; fail if one does not."""
+        for thread in self.running():
+            thread.join(PATIENCE_S)
+            assert not thread.is_alive()

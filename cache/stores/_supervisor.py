@@ -9,8 +9,9 @@ Three files there are locks (flock): the kernel drops one with its last holder, 
 - `server.lock`: exclusive, held by the server and its own children (they rewrite the append-only file) and by
   nobody else. While one of them lives no second server starts, even if this process is killed.
 
-`server.lock` also holds the server's process number, for a supervisor that comes later. The server leads a process group, and the number of a group is
-not given out again while the group has a member: where the lock is held, the number in it is safe to signal.
+`server.lock` also holds the server's process number, for a supervisor that comes later. The server leads a process
+group, and the number of a group is not given out again while the group has a member: where the lock is held, the number
+in it is safe to signal.
 """
 
 from __future__ import annotations

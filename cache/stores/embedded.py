@@ -325,7 +325,8 @@ def _last_words(log_path: Path) -> str:
         lines = log_path.read_text(errors="replace").split("\n")
     except OSError as error:
         return f"its log {log_path} is not there: {error.strerror}"
-    return f"its log {log_path} ends with: {next((line for line in reversed(lines) if line.strip()), '(nothing)')}"
+    last = next((line for line in reversed(lines) if line.strip()), "(nothing: is the disk full?)")
+    return f"its log {log_path} ends with: {last}"
 
 
 def _socket_path(directory: Path) -> Path:

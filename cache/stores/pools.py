@@ -30,6 +30,11 @@ def _too_late(endpoint: Endpoint, *, is_full: bool) -> StoreTimeoutError:
     return StoreTimeoutError(f"{endpoint.name}: no connection within the deadline")
 
 
+def _again(failure: StoreError) -> StoreError:
+    """The same error for one more caller: one object would hold on to what all of them were doing."""
+    return type(failure)(str(failure), reason=failure.reason)
+
+
 class SyncPool:
     """Connections for threads."""
 
@@ -101,20 +106,21 @@ class SyncPool:
         try:
             while not self._idle:
                 if self._n_failures != seen_failures and self._failure is not None:
-                    raise self._failure
+                    raise _again(self._failure) from self._failure.__cause__
                 self._start_making()
                 left_s = expires_s - time.monotonic()
-                if left_s <= 0 or not self._changed.wait(left_s):
+                if left_s <= 0:
                     raise _too_late(self._endpoint, is_full=self._n_making == 0)
+                self._changed.wait(left_s)  # then look again: who was woken too late must not let a connection lie
             return self._idle.pop(), False
         finally:
             self._n_waiting -= 1
 
     def _start_making(self) -> None:
         if self._n_making < self._n_waiting and self._n_open < self._max_connections:
-            self._n_making += 1
-            self._n_open += 1
             threading.Thread(target=self._make, name="resumecache-connect", daemon=True).start()
+            self._n_making += 1  # after the start, which fails where no thread is to be had
+            self._n_open += 1
 
     def _make(self) -> None:
         connection, failure = None, None

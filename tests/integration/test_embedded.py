@@ -30,9 +30,15 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 WATCH_S = 1.5  # in which the supervisor looks at the socket again
+# Clients import this one module without the packages around it: they start in a tenth of a second instead of one.
 IMPORTS = """
-import os, sys, threading
+import os, sys, threading, types
 from pathlib import Path
+
+for name in ("cache", "cache.stores"):
+    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__path__ = [name.replace(".", "/")]
+
 from cache.stores.embedded import EmbeddedServer
 """
 CLIENT = """
@@ -307,14 +313,14 @@ class TestStart:
 
     def test_a_server_that_loads_is_waited_for(self, handle: Start, directory: Path) -> None:
         """After a restart with a file of some 50 MB the first command finds every key."""
-        script = "for i = 1, 300000 do redis.call('SET', 'key' .. i, string.rep('x', 120)) end"
+        script = "for i = 1, 100000 do redis.call('SET', 'key' .. i, string.rep('x', 450)) end"
         first = handle(directory)
         with connect(first.ensure_running()) as client:
             client.eval(script, 0)
         first.close()
         assert eventually(lambda: not is_anything_alive(directory))
         with connect(handle(directory).ensure_running()) as client:
-            assert client.dbsize() == 300_000
+            assert client.dbsize() == 100_000
 
     def test_default_directory_is_in_the_users_cache(self) -> None:
         """Without a directory the server of the user is meant."""

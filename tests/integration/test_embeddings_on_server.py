@@ -328,3 +328,21 @@ async def test_a_store_that_refuses_writes_is_read(world: World) -> None:
         assert await world.embed(embeddings, ["a"]) == [model.vector("a")]
     assert store.n_asked("mget") + store.n_asked("amget") == 3
     assert embeddings.counts().stored == 0
+
+
+class DecodingStore(InMemoryByteStore):
+    """A byte store that gives text, as one over a client that decodes does."""
+
+    @override
+    def mget(self, keys: Sequence[str]) -> list[bytes | None]:
+        return ["text" for _ in keys]  # type: ignore[misc]  # on purpose
+
+
+@each_world
+async def test_a_byte_store_that_gives_no_bytes_is_as_no_store(world: World) -> None:
+    """What a foreign store gives instead of bytes never reaches the caller: it is counted as that store's fault."""
+    model = CountingEmbeddings()
+    embeddings = CacheBackedEmbeddings.from_bytes_store(model, DecodingStore(), namespace=model.model)
+    for _ in range(2):
+        assert await world.embed(embeddings, ["a"]) == [model.vector("a")]
+    assert embeddings.counts().failures["foreign_store"] >= 1

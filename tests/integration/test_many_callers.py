@@ -126,6 +126,21 @@ async def test_a_task_that_waits_is_served_when_another_is_done(named: FaultProx
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def test_a_task_that_waits_is_served_when_another_is_cancelled(named: FaultProxy, held: list[HeldReply]) -> None:
+    """When a busy connection is given up with its cancelled caller, a new one is made for the task that waits."""
+    async with store_from_url(named.url, deadline=TWO_DEADLINES) as store:
+        busy = [asyncio.create_task(store.amget([key_of(n)], expect_bytes=MIB)) for n in range(MAX_CONNECTIONS)]
+        for reply in held:
+            await asyncio.to_thread(reply.wait)
+        waiting = asyncio.create_task(store.amget([key_of(99)], expect_bytes=MIB))
+        await asyncio.sleep(0)
+        busy[5].cancel()
+        assert await asyncio.wait_for(waiting, PATIENT_S) == [key_of(99).encode()]
+        for reply in held:
+            reply.release()
+        assert (await asyncio.gather(*busy, return_exceptions=True))[7] == [key_of(7).encode()]
+
+
 def test_a_thread_that_waits_is_served_when_another_is_done(named: FaultProxy, held: list[HeldReply]) -> None:
     """A thread that waits for a connection gets the first that becomes free, and its own value over it."""
     with store_from_url(named.url, deadline=TWO_DEADLINES) as store, ThreadPoolExecutor(64) as threads:

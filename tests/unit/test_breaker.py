@@ -1,40 +1,54 @@
-"""The circuit breaker: what opens it, who is let through, how it closes, and what is said about it."""
+"""The breaker: when a server is left alone, how it is found back, and what is said about it."""
 
 from __future__ import annotations
 
+import gc
 import logging
+import os
+import signal
+import sys
 import threading
+import warnings
 from typing import TYPE_CHECKING
 
 import pytest
 
-from cache.breaker import LONGEST_PAUSE_S, WRITE_PAUSE_S, Breaker, Direction
+from cache.breaker import FIRST_PAUSE_S, LONGEST_PAUSE_S, WRITE_PAUSE_S, Breaker, Direction
 from cache.errors import StoreConnectionError, StoreError, StoreResponseError, StoreTimeoutError
-from tests.fakes import FakeClock
+from tests.fakes import PATIENCE_S, FakeClock, Probers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 READ, WRITE = Direction.READ, Direction.WRITE
-BOUND_S = 20.0
+TIMEOUT = StoreTimeoutError("no answer")
 
 
-class Server:
-    """What the probe asks; says when it was asked, and answers once it is up."""
+class Probe:
+    """A probe whose outcomes are scripted, the last one again and again, and which can be held up.
 
-    def __init__(self) -> None:
-        self.is_up = False
-        self.asked = threading.Event()
+    Args:
+        outcomes: what is raised, or `None` for an answer.
+    """
 
-    def ping(self) -> None:
-        self.asked.set()
-        if not self.is_up:
-            raise StoreConnectionError("down")
+    def __init__(self, *outcomes: Exception | None) -> None:
+        self.outcomes = outcomes or (None,)
+        self.threads: list[threading.Thread] = []
+        self.began = threading.Event()
+        self.may_answer = threading.Event()
+
+    def __call__(self) -> None:
+        outcome = self.outcomes[min(len(self.threads), len(self.outcomes) - 1)]
+        self.threads.append(threading.current_thread())
+        self.began.set()
+        assert self.may_answer.wait(PATIENCE_S)
+        if outcome is not None:
+            raise outcome
 
 
 @pytest.fixture
-def server() -> Server:
-    return Server()
+def probers() -> Probers:
+    return Probers()
 
 
 @pytest.fixture
@@ -43,109 +57,263 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def breaker(server: Server, clock: FakeClock) -> Iterator[Breaker]:
-    breaker = Breaker(server.ping, clock=clock)
+def probe() -> Probe:
+    """A probe that is held up until the test says otherwise."""
+    return Probe()
+
+
+@pytest.fixture
+def breaker(probe: Probe, clock: FakeClock, probers: Probers) -> Iterator[Breaker]:
+    breaker = Breaker(probe, clock=clock)
     yield breaker
     breaker.close()
+    probe.may_answer.set()
+    probers.join()
 
 
-def wait_until_closed(breaker: Breaker) -> None:
-    for _ in range(int(BOUND_S / 0.01)):
-        if not breaker.is_open:
-            return
-        threading.Event().wait(0.01)
-    pytest.fail("the breaker did not close")
-
-
-def test_one_failure_to_reach_the_server_is_enough(breaker: Breaker) -> None:
-    """From then on nobody is let through, in either direction."""
-    assert breaker.allows(READ)
-    breaker.failed(StoreConnectionError("down", reason="refused"), READ)
-    assert not breaker.allows(READ)
-    assert not breaker.allows(WRITE)
-
-
-def test_the_probe_finds_the_server_back(breaker: Breaker, server: Server) -> None:
-    """It asks by itself, in the background, until there is an answer."""
-    breaker.failed(StoreTimeoutError("slow"), READ)
-    assert server.asked.wait(BOUND_S)
-    assert not breaker.allows(READ)
-    server.is_up = True
-    wait_until_closed(breaker)
-    assert breaker.allows(READ)
-
-
-@pytest.mark.parametrize("reason", ["wrong_type", "pool_exhausted", "loop_late", "client", "response", "no_permission"])
-def test_what_is_no_fault_of_the_server_opens_nothing(breaker: Breaker, reason: str) -> None:
-    """A key of a wrong type, a busy event loop or a full pool is no reason to leave the server alone."""
-    breaker.failed(StoreError("odd", reason=reason), READ)
-    assert breaker.allows(READ)
-
-
-@pytest.mark.parametrize("reason", ["refused", "timeout", "loading", "auth", "cluster_down", "protocol", "connection"])
-def test_what_makes_a_server_unusable_opens(breaker: Breaker, reason: str) -> None:
-    """Each is counted as a failure of the server, a garbled answer too."""
-    breaker.failed(StoreError("odd", reason=reason), READ)
+def opened(breaker: Breaker, direction: Direction = READ) -> Breaker:
+    breaker.failed(TIMEOUT, direction)
     assert breaker.is_open
+    return breaker
 
 
-@pytest.mark.parametrize("reason", ["read_only", "out_of_memory"])
-def test_refused_writes_leave_reads_alone(breaker: Breaker, clock: FakeClock, reason: str) -> None:
-    """Writes pause, and one is let through when the pause is over."""
-    breaker.failed(StoreResponseError("no", reason=reason), WRITE)
+def test_at_first_everything_is_allowed(breaker: Breaker) -> None:
+    """A server is trusted until it fails."""
+    assert not breaker.is_open
     assert breaker.allows(READ)
-    assert not breaker.allows(WRITE)
-    clock.advance(WRITE_PAUSE_S)
     assert breaker.allows(WRITE)
 
 
-def test_hanging_writes_pause_longer_and_longer_while_reads_go_on(
-    breaker: Breaker, server: Server, clock: FakeClock
+@pytest.mark.parametrize("direction", Direction)
+@pytest.mark.parametrize(
+    "error",
+    [
+        StoreConnectionError("nobody there", reason="refused"),
+        StoreConnectionError("reset"),
+        StoreConnectionError("wrong password", reason="auth"),
+        StoreConnectionError("reading its file", reason="loading"),
+        StoreTimeoutError("late"),
+        StoreResponseError("CLUSTERDOWN", reason="cluster_down"),
+        StoreResponseError("MOVED", reason="cluster"),
+        StoreResponseError("garbage", reason="protocol"),
+        StoreError("KeyError", reason="foreign_store"),
+        StoreError("of an unknown kind"),
+    ],
+    ids=lambda value: getattr(value, "reason", str(value)),
+)
+def test_one_failure_of_the_server_closes_both_directions(
+    breaker: Breaker, error: StoreError, direction: Direction
 ) -> None:
-    """A server that answers the probe but holds writes up costs fewer and fewer deadlines."""
-    server.is_up = True
-    pauses_s: list[float] = []
-    for _ in range(3):
-        breaker.failed(StoreTimeoutError("held up"), WRITE)
-        wait_until_closed(breaker)
-        breaker.succeeded(READ)
-        paused_s = 0.0
-        while not breaker.allows(WRITE):
-            assert breaker.allows(READ)
-            clock.advance(0.01)
-            paused_s += 0.01
-        pauses_s.append(round(paused_s, 2))
-    assert pauses_s == pytest.approx([0.02, 0.04, 0.08], abs=0.011)
-    assert LONGEST_PAUSE_S == 5.0
+    """The first caller pays for a dead server; from then on neither reads nor writes go there (trap H22)."""
+    breaker.failed(error, direction)
+    assert breaker.is_open
+    assert not breaker.allows(READ)
+    assert not breaker.allows(WRITE)
 
 
-def test_each_kind_of_failure_is_said_once(breaker: Breaker, caplog: pytest.LogCaptureFixture) -> None:
-    """At warning level once until an operation succeeds, then once more."""
-    caplog.set_level(logging.WARNING, "resumecache")
-    for _ in range(3):
-        breaker.failed(StoreError("odd", reason="response"), READ)
-    assert len(caplog.records) == 1
-    breaker.failed(StoreError("odd", reason="client"), READ)
-    assert len(caplog.records) == 2
+@pytest.mark.parametrize("reason", ["wrong_type", "pool_exhausted", "loop_late", "client", "response", "no_permission"])
+def test_a_failure_that_is_not_the_servers_leaves_it_in_use(breaker: Breaker, reason: str, probers: Probers) -> None:
+    """A foreign value, a late event loop or a full pool are no reason to leave a server alone (trap H22)."""
+    breaker.failed(StoreError("here", reason=reason), READ)
+    assert breaker.allows(READ)
+    assert breaker.allows(WRITE)
+    assert probers.running() == []
+
+
+@pytest.mark.parametrize("reason", ["read_only", "out_of_memory"])
+def test_failures_of_writes_alone_leave_reads_alone(
+    breaker: Breaker, clock: FakeClock, reason: str, probers: Probers
+) -> None:
+    """A full or read-only server still answers; a write is tried again after a pause (trap H30)."""
+    breaker.failed(StoreResponseError("no", reason=reason), WRITE)
+    assert not breaker.is_open
+    assert breaker.allows(READ)
+    assert not breaker.allows(WRITE)
+    clock.advance(WRITE_PAUSE_S - 0.001)
+    assert not breaker.allows(WRITE)
+    clock.advance(0.001)
+    assert breaker.allows(WRITE)
+    assert probers.running() == []
+
+
+def test_a_server_that_answers_again_is_used_again(breaker: Breaker, probe: Probe, probers: Probers) -> None:
+    """A thread in the background finds the server back; nobody else asks it meanwhile."""
+    opened(breaker)
+    assert probe.began.wait(PATIENCE_S)
+    assert not breaker.allows(READ)
+    probe.may_answer.set()
+    probers.join()
+    assert breaker.allows(READ)
+    assert not breaker.is_open
+    assert [thread is threading.current_thread() for thread in probe.threads] == [False]
+
+
+@pytest.mark.parametrize(
+    "outcomes",
+    [
+        (TIMEOUT, StoreConnectionError("no", reason="refused"), None),
+        (RuntimeError("of the probe itself"), StoreConnectionError("no", reason="loading"), None),
+        (TIMEOUT, TIMEOUT, StoreResponseError("it answers", reason="no_permission")),
+    ],
+)
+def test_probing_goes_on_until_the_server_answers(
+    clock: FakeClock, outcomes: tuple[Exception | None, ...], probers: Probers
+) -> None:
+    """Whatever a probe meets, the next one follows; any answer of the server ends it."""
+    probe = Probe(*outcomes)
+    probe.may_answer.set()
+    breaker = opened(Breaker(probe, clock=clock))
+    probers.join()
+    assert not breaker.is_open
+    assert len(probe.threads) == 3
+
+
+def test_many_failures_have_one_prober(breaker: Breaker, probers: Probers) -> None:
+    """Callers that were under way when the server died do not start a thread each."""
+    for direction in [READ, WRITE, READ, READ]:
+        breaker.failed(TIMEOUT, direction)
+    assert len(probers.running()) == 1
+
+
+def test_an_answer_from_before_does_not_end_the_opening(breaker: Breaker) -> None:
+    """A success of an operation that was under way when the server died is not the server's return."""
+    opened(breaker)
     breaker.succeeded(READ)
-    breaker.failed(StoreError("odd", reason="response"), READ)
-    assert len(caplog.records) == 3
+    assert breaker.is_open
 
 
-def test_a_closed_breaker_lets_everybody_through(breaker: Breaker) -> None:
-    """Whoever closes a store and goes on using it meets the server itself."""
-    breaker.failed(StoreConnectionError("down"), READ)
+def reopened(breaker: Breaker, probe: Probe, direction: Direction, probers: Probers) -> None:
+    """Fail, and let the prober find the server back."""
+    probe.may_answer.set()
+    opened(breaker, direction)
+    probers.join()
+    assert not breaker.is_open
+
+
+def test_writes_that_hang_wait_longer_each_time(
+    breaker: Breaker, probe: Probe, clock: FakeClock, probers: Probers
+) -> None:
+    """A server that answers probes and holds writes up is asked to write less and less often, reads go on."""
+    for n in range(12):
+        reopened(breaker, probe, WRITE, probers)
+        pause_s = min(FIRST_PAUSE_S * 2**n, LONGEST_PAUSE_S)
+        assert breaker.allows(READ)
+        breaker.succeeded(READ)
+        clock.advance(pause_s - 0.001)
+        assert not breaker.allows(WRITE)
+        clock.advance(0.002)
+        assert breaker.allows(WRITE)
+
+
+def test_a_write_that_succeeds_ends_the_lengthening(
+    breaker: Breaker, probe: Probe, clock: FakeClock, probers: Probers
+) -> None:
+    """After a success, the next failure is a first one again."""
+    for _ in range(5):
+        reopened(breaker, probe, WRITE, probers)
+    breaker.succeeded(WRITE)
+    reopened(breaker, probe, WRITE, probers)
+    clock.advance(FIRST_PAUSE_S)
+    assert breaker.allows(WRITE)
+
+
+def test_a_server_that_fails_for_days_overflows_nothing(breaker: Breaker, probe: Probe, probers: Probers) -> None:
+    """A server whose probes succeed and whose reads fail, a hundred thousand times, still only pauses."""
+    breaker._n_openings[READ] = 100_000
+    probe.may_answer.set()
+    opened(breaker)
+    assert len(probers.running()) == 1
+
+
+def test_closing_ends_the_probing_and_forgets_the_opening(breaker: Breaker, probe: Probe, probers: Probers) -> None:
+    """A cache that is closed leaves no thread behind, and can be used again."""
+    opened(breaker)
+    assert probe.began.wait(PATIENCE_S)
     breaker.close()
+    assert breaker.allows(READ)
+    opened(breaker)
+    probe.may_answer.set()
+    probers.join()
+    assert not breaker.is_open
+    assert len(probe.threads) == 2  # the first prober's answer came after the end and ended no later opening
+
+
+def test_a_breaker_that_nobody_holds_ends_its_prober(clock: FakeClock, probers: Probers) -> None:
+    """A cache that is thrown away while its server is down leaves no thread that asks for ever."""
+    probe = Probe(TIMEOUT)
+    probe.may_answer.set()
+    opened(Breaker(probe, clock=clock))
+    gc.collect()
+    probers.join()
+    assert probers.running() == []
+
+
+class NoThread(threading.Thread):
+    """A thread that cannot be started, as at the end of the process."""
+
+    def start(self) -> None:
+        raise RuntimeError("can't start new thread")
+
+
+def test_without_a_thread_for_the_probing_the_server_stays_in_use(
+    breaker: Breaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody could find the server back, it is not left alone; the caller meets no error."""
+    monkeypatch.setattr(threading, "Thread", NoThread)
+    breaker.failed(TIMEOUT, READ)
     assert breaker.allows(READ)
 
 
-def test_a_breaker_that_nobody_holds_ends_its_probing(server: Server) -> None:
-    """The thread in the background keeps nothing alive."""
-    before = set(threading.enumerate())
-    breaker = Breaker(server.ping, clock=FakeClock())
-    breaker.failed(StoreConnectionError("down"), READ)
-    assert server.asked.wait(BOUND_S)
-    [thread] = {thread for thread in threading.enumerate() if thread.name == "resumecache-probe"} - before
-    del breaker
-    thread.join(BOUND_S)
-    assert not thread.is_alive()
+def levels(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    return [(record.levelname, record.getMessage()) for record in caplog.records]
+
+
+def test_a_failure_is_logged_once_until_the_next_success(breaker: Breaker, caplog: pytest.LogCaptureFixture) -> None:
+    """A warning for the first failure of a reason in a direction; after a success it is news again."""
+    caplog.set_level(logging.INFO, "resumecache")
+    foreign = StoreResponseError("a list is there", reason="wrong_type")
+    late = StoreError("busy", reason="loop_late")
+    for error, direction in [(foreign, READ), (foreign, READ), (late, READ), (foreign, WRITE), (foreign, READ)]:
+        breaker.failed(error, direction)
+    breaker.succeeded(WRITE)
+    breaker.failed(foreign, READ)
+    assert levels(caplog) == [
+        ("WARNING", "cache read failed (wrong_type), going on without it: a list is there"),
+        ("WARNING", "cache read failed (loop_late), going on without it: busy"),
+        ("WARNING", "cache write failed (wrong_type), going on without it: a list is there"),
+    ]
+    breaker.succeeded(READ)
+    breaker.failed(foreign, READ)
+    assert levels(caplog)[3:] == [("WARNING", "cache read failed (wrong_type), going on without it: a list is there")]
+
+
+def test_an_outage_is_two_lines(
+    breaker: Breaker, probe: Probe, caplog: pytest.LogCaptureFixture, probers: Probers
+) -> None:
+    """One line when the server is gone and one when it is back, however many callers met it."""
+    caplog.set_level(logging.INFO, "resumecache")
+    for _ in range(5):
+        breaker.failed(TIMEOUT, READ)
+    probe.may_answer.set()
+    probers.join()
+    assert levels(caplog) == [
+        ("WARNING", "cache read failed (timeout), going on without it: no answer"),
+        ("INFO", "the cache is back"),
+    ]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork on Windows")
+def test_a_forked_child_starts_afresh(breaker: Breaker) -> None:
+    """A child has no prober and no holder of the lock, so it asks the server itself and is not stuck."""
+    opened(breaker)
+    with breaker._lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads is what is tested
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(int(PATIENCE_S))  # a child that is stuck is ended, and so fails the test
+            is_fresh = breaker.allows(READ) and breaker.allows(WRITE)
+            breaker.failed(StoreError("x", reason="wrong_type"), READ)
+            os._exit(0 if is_fresh else 1)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert breaker.is_open

@@ -36,5 +36,5 @@ clean:
 	@touch $@
 
 .venv/.dev: pyproject.toml constraints.txt | .venv/bin/python
-	$(INSTALL) --editable '.[local,api,notebooks,test,lint]'
+	$(INSTALL) --editable '.[local,notebooks,test,lint]'
 	@touch $@ .venv/.local

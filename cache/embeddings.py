@@ -8,6 +8,7 @@ from langchain_core.embeddings import Embeddings
 from typing_extensions import override
 
 from cache.clock import Clock, SystemClock
+from cache.closing import Closing
 from cache.counters import Counters, Counts
 from cache.embedding_flow import Compute, EmbeddingSpace, Lookup, Progress, Role, Save, embed_flow
 from cache.errors import ConfigurationError
@@ -18,7 +19,6 @@ from cache.settings import CacheSettings, check_ttl
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
     from langchain_core.stores import ByteStore
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 DEFAULT_BATCH_SIZE = 128
 
 
-class CacheBackedEmbeddings(Embeddings):
+class CacheBackedEmbeddings(Closing, Embeddings):
     """Embeds what the cache does not hold, and remembers it.
 
     N texts cost one round trip to look up and, per batch of misses, one to store. Queries are cached too, apart from
@@ -182,31 +182,17 @@ class CacheBackedEmbeddings(Embeddings):
         """Asynchronous twin of `embed_array`."""
         return await self._arun(texts, Role.DOCUMENT, on_progress)
 
+    @override
     def close(self) -> None:
         """Give back the connections of a store that this object opened itself; it can be used again."""
         if self._owned:
             self._owned.close()
 
+    @override
     async def aclose(self) -> None:
         """Asynchronous twin of `close`."""
         if self._owned:
             await self._owned.aclose()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     def _run(self, texts: Sequence[str], role: Role, on_progress: Progress | None = None) -> FloatArray:
         flow = embed_flow(self._space, texts, role, on_progress)

@@ -15,6 +15,7 @@ from typing_extensions import override
 from cache.admission import why_not_admitted
 from cache.clearing import aclear_entries, clear_entries
 from cache.clock import Clock, SystemClock
+from cache.closing import Closing
 from cache.codecs.generations import decode_generations, encode_generations
 from cache.codecs.payloads import decode_payload, encode_payload
 from cache.completion_models import has_hidden_settings
@@ -27,8 +28,6 @@ from cache.requests import Uncacheable, canonical_request
 from cache.settings import CacheSettings, check_ttl
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from langchain_core.stores import ByteStore
 
     from cache.stores.base import Store
@@ -38,7 +37,7 @@ HIT_MARK = "resumecache"
 _USAGE_FIELDS = ("token_usage", "usage")
 
 
-class ResponseCache(BaseCache):
+class ResponseCache(Closing, BaseCache):
     """Answers of language models, for `set_llm_cache(...)` or a model's `cache=` argument.
 
     Two requests share an entry only if all that can change the answer is equal; where that cannot be established the
@@ -166,31 +165,17 @@ class ResponseCache(BaseCache):
         """Asynchronous twin of `clear`."""
         await aclear_entries(self.store, key_prefix(Kind.OPENAI_RESPONSE, self._namespace))
 
+    @override
     def close(self) -> None:
         """Give back the connections of a store that this object opened itself; it can be used again."""
         if self._owned:
             self._owned.close()
 
+    @override
     async def aclose(self) -> None:
         """Asynchronous twin of `close`."""
         if self._owned:
             await self._owned.aclose()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     def _key(self, prompt: str, llm_string: str) -> str | None:
         request = canonical_request(prompt, llm_string, default_base_url=self._default_base_url)

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Self
 from langchain_core.load import dumps
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, Generation
+from typing_extensions import override
 
 from cache.admin import Admin, Status, kind_of
 from cache.clock import Clock, SystemClock
+from cache.closing import Closing
 from cache.counters import Counters, Counts
 from cache.embedding_flow import EmbeddingSpace, Role, pack_vector, unpack_vector
 from cache.errors import StoreError
@@ -30,7 +32,6 @@ from cache.settings import CacheSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from types import TracebackType
 
     from cache.embeddings import CacheBackedEmbeddings
     from cache.wrappers import FailOpenStore
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 _COMPONENT = "cache"
 
 
-class _Service:
+class _Service(Closing):
     """What the asynchronous and the blocking service share: the caches, and how a request becomes a key.
 
     Args:
@@ -89,6 +90,18 @@ class _Service:
     def counts(self) -> Counts:
         """What this object has found and stored."""
         return self._counters.snapshot()
+
+    @override
+    def close(self) -> None:
+        """Give back the connections of a store that this object opened itself."""
+        if self._owned:
+            self._owned.close()
+
+    @override
+    async def aclose(self) -> None:
+        """Asynchronous twin of `close`."""
+        if self._owned:
+            await self._owned.aclose()
 
     def _space(self, model: str) -> EmbeddingSpace:
         if self._embeddings is not None and model == self._embeddings.model:
@@ -220,19 +233,6 @@ class CacheService(_Service):
             return False
         return True
 
-    async def aclose(self) -> None:
-        """Give back the connections of a store that this object opened itself."""
-        if self._owned:
-            await self._owned.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
 
 class SyncCacheService(_Service):
     """All six kinds of entry, for blocking callers."""
@@ -329,16 +329,3 @@ class SyncCacheService(_Service):
         except StoreError:
             return False
         return True
-
-    def close(self) -> None:
-        """Give back the connections of a store that this object opened itself."""
-        if self._owned:
-            self._owned.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

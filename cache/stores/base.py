@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from langchain_core.stores import ByteStore
+from typing_extensions import override
+
+from cache.closing import Closing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
-    from types import TracebackType
 
     Payload = bytes | memoryview
 
 
-class Store(ByteStore):
+class Store(Closing, ByteStore):
     """Bytes by key, for a bounded time.
 
     Every verb that takes N keys is one round trip. Every verb may raise a `StoreError`; a miss is `None`, never an
@@ -89,25 +91,6 @@ class Store(ByteStore):
         """Asynchronous twin of `info`."""
         return {}
 
+    @override
     def close(self) -> None:
         """Give back what the store itself opened. The store can be used again afterwards."""
-
-    async def aclose(self) -> None:
-        """Asynchronous twin of `close`; gives back what belongs to the running event loop too."""
-        self.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()

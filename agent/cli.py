@@ -12,10 +12,9 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from typing_extensions import override
 
 from agent.cli_cache import cache_app
-from agent.cli_options import Url, store_url
+from agent.cli_options import OK, Output, Url, store_url
 from agent.errors import AgentError
 from cache import CacheError, CacheSettings, ConfigurationError
 from chains.errors import ChainError, DocumentError
@@ -24,25 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-OK, FAILED, BAD_INPUT = 0, 1, 2
+FAILED, BAD_INPUT = 1, 2
 _INTERRUPTED = 130  # what typer makes of Ctrl-C, without a word
 _BATCH_DEADLINE_MS = 2000  # a person waits for one answer here, not a thousand requests: patience costs nothing
 
 
-class _Output(Console):
-    """Where results go; whoever reads them may stop when they have seen enough."""
-
-    @override
-    def on_broken_pipe(self) -> None:
-        try:
-            super().on_broken_pipe()
-        except SystemExit:
-            raise SystemExit(OK) from None
-
-
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(cache_app, name="cache")
-_out = _Output()
+_out = Output()
 _err = Console(stderr=True)
 
 Resume = Annotated[Path, typer.Argument(help="The resume: PDF, DOCX, Markdown or text.")]

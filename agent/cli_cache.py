@@ -7,11 +7,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from agent.cli_options import Url, store_url
+from agent.cli_options import Output, Url, store_url
 from cache import CacheSettings, StoreError
 from cache.admin import Admin, Status, kind_of
 from cache.deadline import Deadline
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from cache.stores.base import Store
 
 cache_app = typer.Typer(no_args_is_help=True, help="Look into the cache, and clear it.")
-_out = Console()
+_out = Output()
 _PATIENT = Deadline(base_s=5.0)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print data.")]
@@ -41,7 +40,7 @@ def stats(*, as_json: AsJson = False, url: Url = None) -> None:
     with store:
         found = asdict(Admin(store, settings).stats())
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
+        _show(json.dumps(found, indent=2))
     else:
         _print_pairs(found)
     _fail_unless_usable(found["status"])
@@ -54,7 +53,7 @@ def health(*, as_json: AsJson = False, url: Url = None) -> None:
     with store:
         found = asdict(Admin(store, settings).health())
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
+        _show(json.dumps(found, indent=2))
     else:
         _print_pairs(found)
     _fail_unless_usable(found["status"])
@@ -77,11 +76,11 @@ def clear(
         admin = Admin(store, settings)
         what = f"{chosen or 'all'} entries of namespace {settings.namespace or '(none)'}"
         if dry_run:
-            typer.echo(f"{admin.clear(chosen, dry_run=True)} {what} would be deleted")
+            _show(f"{admin.clear(chosen, dry_run=True)} {what} would be deleted")
             return
         if not yes:
             typer.confirm(f"Delete {admin.clear(chosen, dry_run=True)} {what}?", abort=True)
-        typer.echo(f"{admin.clear(chosen)} {what} deleted")
+        _show(f"{admin.clear(chosen)} {what} deleted")
 
 
 @cache_app.command()
@@ -92,7 +91,7 @@ def get(key: Annotated[str, typer.Argument(help="A whole key, as `doctor` shows 
         [raw] = store.mget([key])
     if raw is None:
         raise StoreError(f"there is no entry {key}", reason="absent")
-    typer.echo(json.dumps(view_entry(key, raw), indent=2, ensure_ascii=False))
+    _show(json.dumps(view_entry(key, raw), indent=2, ensure_ascii=False))
 
 
 @cache_app.command()
@@ -120,3 +119,7 @@ def _print_pairs(found: dict[str, object]) -> None:
     for name, value in found.items():
         if value not in (None, "", {}):
             _out.print(f"{name.replace('_', ' ')}: {value}", markup=False, emoji=False, highlight=False)
+
+
+def _show(text: str) -> None:
+    _out.out(text, highlight=False)

@@ -1,12 +1,16 @@
-"""Options that several commands share."""
+"""What several commands share: options, and where their results go."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from typing_extensions import override
 
 from cache import CacheSettings
+
+OK = 0
 
 Url = Annotated[
     str | None,
@@ -20,3 +24,14 @@ def store_url(url: str | None) -> str | None:
 
     url = url or CacheSettings().redis_url
     return "embedded://" if url is None and embedded_available() else url
+
+
+class Output(Console):
+    """Where results go; whoever reads them may stop when they have seen enough."""
+
+    @override
+    def on_broken_pipe(self) -> None:
+        try:
+            super().on_broken_pipe()
+        except SystemExit:
+            raise SystemExit(OK) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, Generation
 
@@ -35,14 +36,16 @@ _WORDS = {"cut": _CUT, "filtered": _FILTERED, "refused": _REFUSED, "failed": _FA
 _ALWAYS_SAYS_WHY = frozenset({"openai", "anthropic", "azure"})  # providers whose every whole answer has a reason
 
 
-def why_not_admitted(generations: Sequence[Generation]) -> str | None:
+def why_not_admitted(generations: Sequence[Generation], *, wants_json: bool = False) -> str | None:
     """One word for why an answer is not stored, or `None` when it may be.
 
     An answer that was cut, filtered or refused, whose tool calls cannot be read, that is empty, or that was broken
-    off, is given to its caller and to nobody else.
+    off, is given to its caller and to nobody else. So is one that is no JSON where JSON was asked for.
     """
     if not generations:
         return "empty"
+    if wants_json and not all(_is_json(generation) for generation in generations):
+        return "not_json"
     return next((reason for generation in generations if (reason := _why_not(generation))), None)
 
 
@@ -60,6 +63,14 @@ def _why_not(generation: Generation) -> str | None:
     if not finishes and metadata.get("model_provider") in _ALWAYS_SAYS_WHY:
         return "broken_off"
     return "empty" if _is_empty(generation, message) else None
+
+
+def _is_json(generation: Generation) -> bool:
+    text = generation.text.strip()
+    try:
+        return not text or orjson.loads(text) is not None  # without words, the answer is a call of a tool
+    except ValueError:
+        return False
 
 
 def _finish_reasons(info: dict[str, Any]) -> set[str]:

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import sys
 
-from langchain_core.language_models.llms import BaseLLM
-
-_CALLS = frozenset({BaseLLM.generate.__code__, BaseLLM.agenerate.__code__})
+_MODULE = "langchain_core.language_models.llms"
 _N_FRAMES = 12  # the call is four frames up; wrappers of a cache may add some
 
 
 def has_hidden_settings() -> bool:
     """Say whether the lookup or update that is running serves a completion model with settings of the call."""
+    module = sys.modules.get(_MODULE)
+    if module is None:  # not even loaded, so nothing of it can be calling
+        return False
+    calls = (module.BaseLLM.generate.__code__, module.BaseLLM.agenerate.__code__)
     frame = sys._getframe(1)  # noqa: SLF001  documented for CPython, and the only way to see the call
     for _ in range(_N_FRAMES):
-        if frame.f_code in _CALLS:
+        if frame.f_code in calls:
             return bool(frame.f_locals["kwargs"])
         if frame.f_back is None:
             return False

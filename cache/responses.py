@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("resumecache")
 HIT_MARK = "resumecache"
+_ASKS_FOR_JSON = ("'type': 'json_schema'", "'type': 'json_object'")  # as LangChain writes a response format
 _USAGE_FIELDS = ("token_usage", "usage")
 
 
@@ -222,7 +223,7 @@ class ResponseCache(Closing, BaseCache):
         if key is None:
             return None
         self._counters.add(made=1)
-        reason = why_not_admitted(answer)
+        reason = why_not_admitted(answer, wants_json=any(word in llm_string for word in _ASKS_FOR_JSON))
         payload = None if reason else encode_generations(answer)
         if payload is None:
             self._counters.add_reason("skipped", reason or "no_schema")

@@ -28,7 +28,13 @@ class CacheSettings(BaseSettings):
         ConfigurationError: a value is wrong; the message names the variable, what came and what is allowed.
     """
 
-    model_config = SettingsConfigDict(frozen=True, populate_by_name=True, extra="forbid", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        frozen=True,
+        populate_by_name=True,
+        extra="forbid",
+        env_ignore_empty=True,
+        env_prefix="CACHE_",  # else a variable that is called as a field, such as NAMESPACE, would be read too
+    )
 
     redis_url: str | None = Field(None, validation_alias="REDIS_URL", repr=False)  # may hold a password
     """Where Redis is; `None` is the embedded server."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -174,6 +175,7 @@ def _load_tokenizer() -> Tokenizer:
 
 def _load_session() -> Any:
     """Start onnxruntime on the checked bytes, on the caller's own thread: no pool that a fork could lose."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read at import; the switch below comes too late for its start
     onnxruntime = _imported("onnxruntime")
     weights = _model_bytes()
     options = onnxruntime.SessionOptions()

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 OUTSIDE_URL = os.environ.get("REDIS_URL")
-REMOVED_NAMES = ("REDIS_URL", "OPENAI_API_KEY", "OPENAI_BASE_URL")
-REMOVED_PREFIXES = ("CACHE_", "LANGSMITH_", "LANGCHAIN_TRACING")
+REMOVED_NAMES = ("REDIS_URL", "OPENAI_API_BASE", "OPENAI_API_KEY", "OPENAI_BASE_URL")
+REMOVED_PREFIXES = ("CACHE_", "RESUMECACHE_", "LANGSMITH_", "LANGCHAIN_TRACING")
 
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=100)
 settings.register_profile("thorough", deadline=None, derandomize=False, max_examples=2000)

@@ -10,6 +10,7 @@ import base64
 import json
 import socket
 import threading
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -63,6 +64,7 @@ class OpenAIServer:
         self.usage = {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30}
         self.finish_reason = "stop"
         self.refusal: str | None = None
+        self._name = uuid.uuid4().hex  # LangChain keeps clients by URL, closed ones too, and ports come round again
         self._answers: list[Answer] = ["fine"]
         self._failure: HTTPStatus | None = None
         self._n_failures: int | None = None
@@ -75,7 +77,7 @@ class OpenAIServer:
     @property
     def base_url(self) -> str:
         """What stands in `OPENAI_BASE_URL`."""
-        return f"http://{_HOST}:{self._server.server_port}/v1"
+        return f"http://{_HOST}:{self._server.server_port}/{self._name}/v1"
 
     def n_requests(self, path: str) -> int:
         """How many requests came for a path."""
@@ -206,7 +208,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self, body: Body) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
-        request = Request(self.path.partition("?")[0], headers, body)
+        path = self.path.partition("?")[0]
+        request = Request(path[path.find("/", 1) :], headers, body)
         reply = cast("_Server", self.server).provider.answer(request)
         with suppress(OSError):  # who asked may have given up
             self._send(reply)

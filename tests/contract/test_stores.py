@@ -12,6 +12,7 @@ from langchain_core.stores import InMemoryByteStore
 
 from cache import MemoryStore, store_from_client, store_from_url
 from cache.deadline import Deadline
+from cache.stores.embedded import EmbeddedServer
 from cache.wrappers import ByteStoreAdapter, FailOpenStore
 from tests.contract.store_contract import ExpiringStoreContract, StoreContract, each_world
 from tests.fakes import FakeClock
@@ -153,6 +154,24 @@ class TestRedisStoreFromFakeredis(ExpiringStoreContract):
     @pytest.fixture
     async def store(self) -> AsyncIterator[Store]:
         async with store_from_client(fakeredis.FakeRedis(), deadline=PATIENT) as store:
+            yield store
+
+
+class TestEmbeddedStore(RedisContract):
+    @pytest.fixture(scope="class")
+    def server(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+        """A claim that keeps the server running from one test to the next."""
+        with EmbeddedServer(tmp_path_factory.mktemp("embedded") / "server") as server:
+            server.ensure_running()
+            yield server
+
+    @pytest.fixture
+    def redis_url(self, server: EmbeddedServer) -> str:
+        return f"unix://{server.socket_path}"
+
+    @pytest.fixture
+    async def store(self, server: EmbeddedServer) -> AsyncIterator[Store]:
+        async with store_from_url(f"embedded://{server.directory}", deadline=PATIENT) as store:
             yield store
 
 

@@ -103,3 +103,11 @@ def test_no_answer_is_not_admitted() -> None:
 def test_one_bad_generation_spoils_the_answer() -> None:
     """With several generations, all must be whole: they are given again together."""
     assert why_not_admitted([chat("one"), said(finish_reason="length"), chat("three")]) == "cut"
+
+
+def test_what_is_no_json_is_not_kept_where_json_was_asked_for() -> None:
+    """A model that answers a request for JSON in prose is asked again the next time."""
+    prose, whole = Generation(text="Sure, here it is"), Generation(text='{"a": 1}')
+    assert why_not_admitted([prose], wants_json=True) == "not_json"
+    assert why_not_admitted([whole], wants_json=True) is None
+    assert why_not_admitted([prose]) is None

@@ -224,3 +224,10 @@ def test_an_unusable_time_to_live_is_refused(ttl_s: Any) -> None:
     """Nothing that a server would round, refuse or take for something else is let through."""
     with pytest.raises(InvalidTTLError, match="whole seconds"):
         check_ttl(ttl_s)
+
+
+def test_a_variable_that_is_called_as_a_field_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`NAMESPACE` is set in every pod of Kubernetes, and must not change a key."""
+    for name, value in {"NAMESPACE": "prod", "ENABLED": "false", "DEADLINE_MS": "7"}.items():
+        monkeypatch.setenv(name, value)
+    assert CacheSettings() == CacheSettings(namespace=None, enabled=True, deadline_ms=100)

@@ -48,9 +48,9 @@ def decode_payload(raw: bytes, key_tag: bytes) -> tuple[Header, bytes]:
 def _decompress(packed: bytes) -> bytes:
     engine = zlib.decompressobj(_GZIP_WINDOW)
     try:
-        payload = engine.decompress(packed, MAX_PAYLOAD_BYTES + 1)  # one more, to get past the end of a full one
+        payload = engine.decompress(packed, MAX_PAYLOAD_BYTES)
     except zlib.error as error:
         raise DecodeError("the compressed payload is damaged") from error
-    if not engine.eof or len(payload) > MAX_PAYLOAD_BYTES:
+    if not engine.eof:
         raise DecodeError(f"the payload is cut, or larger than {MAX_PAYLOAD_BYTES} bytes once decompressed")
     return payload

@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 PATIENT = Deadline(PATIENT_S)
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """A claim that keeps an embedded server running from one test to the next."""
+    with EmbeddedServer(tmp_path_factory.mktemp("embedded") / "server") as server:
+        server.ensure_running()
+        yield server
+
+
 class RedisContract(ExpiringStoreContract):
     """What a store on a server promises besides."""
 
@@ -158,13 +166,6 @@ class TestRedisStoreFromFakeredis(ExpiringStoreContract):
 
 
 class TestEmbeddedStore(RedisContract):
-    @pytest.fixture(scope="class")
-    def server(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-        """A claim that keeps the server running from one test to the next."""
-        with EmbeddedServer(tmp_path_factory.mktemp("embedded") / "server") as server:
-            server.ensure_running()
-            yield server
-
     @pytest.fixture
     def redis_url(self, server: EmbeddedServer) -> str:
         return f"unix://{server.socket_path}"

@@ -367,9 +367,9 @@ def test_a_vector_that_does_not_fit_is_neither_packed_nor_unpacked(world: World)
     world.put([1.0], "narrow")
     world.put([1.0] * 8, "old")
     entries = {text: world.store[world.space.keys([text], DOCUMENT)[0][0]] for text in ("narrow", "old", "known")}
+    assert unpack_vector(world.space, "narrow", entries["narrow"]) is None
     world.clock.advance(TTL_S)
     assert unpack_vector(world.space, "old", entries["old"]) is None
-    assert unpack_vector(world.space, "narrow", entries["narrow"]) is None
     assert unpack_vector(world.space, "other", entries["known"]) is None
     assert unpack_vector(world.space, "other", None) is None
     assert world.counts() == Counts(misses=5, made=1, unreadable={"DecodeError": 1})

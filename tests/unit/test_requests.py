@@ -135,6 +135,10 @@ CONVERSATION: list[BaseMessage] = [
 ]
 
 
+class Loud(HumanMessage):
+    """A message that a model of somebody's own may treat in another way."""
+
+
 def conversation(at: int, message: BaseMessage) -> list[BaseMessage]:
     """The conversation with one message replaced."""
     return [*CONVERSATION[:at], message, *CONVERSATION[at + 1 :]]
@@ -258,6 +262,7 @@ MESSAGE_CHANGES = {
         {"name": "climate", "args": {"city": "Rome"}, "id": "call_1"}, {"args": {"city": "Oslo"}, "id": "call_2"}
     )),
     "a name": edited(1, name="ann"),
+    "a class of somebody's own": conversation(1, Loud(content="Weather in Rome and Oslo?")),
     "reasoning": edited(2, additional_kwargs={"reasoning_content": "hm"}),
     "text beside a call": edited(2, content="One moment."),
     "content as a block": edited(1, content=[{"type": "text", "text": "Weather in Rome and Oslo?"}]),

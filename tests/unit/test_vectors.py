@@ -173,6 +173,15 @@ def test_unknown_formats_are_refused_alone_and_in_a_batch(at: int, new: bytes) -
         decode_vector(other, tags(2)[8:])
 
 
+def test_an_entry_that_says_another_size_is_damaged() -> None:
+    """A checksum that fits does not excuse a size that does not, alone and in a batch."""
+    good, other = encoded(AWKWARD[:2])
+    other = resummed(other[:56] + struct.pack("<I", 12) + other[60:])
+    found = decode_vectors([good, other], tags(2), now_s=NOW_S)
+    assert found.rows == [0]
+    assert [type(error) for error in found.unreadable.values()] == [DecodeError]
+
+
 @pytest.mark.parametrize("payload", [b"", b"12345678"])
 def test_an_entry_of_bytes_or_of_nothing_is_no_vector(payload: bytes) -> None:
     """Bytes are not read as numbers, and a vector has at least one number."""

@@ -9,8 +9,9 @@ preparing a new entry. In each round a cache is made anew, used, and met by the 
 first used when the fault is there ("cold"). The last round goes on for 200 more calls, or 5 s of them.
 The proxy runs in this process: what reaches the server through it is slower by that.
 
-It ends with exit code 1 and says why when a promise is broken: a first call that adds half as much again as its
-deadline, or calls without an answer from the cache that add more than a millisecond at the median.
+It ends with exit code 1 and says why when a promise is broken: first calls that add half as much again as their
+deadline, or calls without an answer from the cache that add more than a millisecond at the median. What happens in one
+round alone is in the table and breaks no promise: on a busy machine any call can be held up.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ STEADY_BOUND_MS = 1.0
 PASSWORD = "correct-horse"  # noqa: S105  of a server that lives as long as this run
 KILL_AFTER_S = 0.02
 HANDSHAKE_S = 0.3
+NO_REDIS = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"  # as behind a wrong URL
 GIVE_UP_S = 20.0
 HIDDEN = ("CACHE_", "REDIS_URL", "OPENAI_", "LANGSMITH_", "LANGCHAIN_")
 SAMPLES = Path(__file__).resolve().parents[1] / "agent" / "samples"
@@ -449,7 +451,7 @@ SCENARIOS = (
         lambda bench: bench.guarded_proxy.forward(),
     ),
     Scenario("reset", proxied, lambda bench: bench.proxy.reset(), unproxied),
-    Scenario("garbled", proxied, lambda bench: bench.proxy.garble(), unproxied),
+    Scenario("garbled", proxied, lambda bench: bench.proxy.reply_with(NO_REDIS), unproxied),
     Scenario("killed in mid-run", direct, Bench.kill_soon, Bench.revive),
     Scenario(
         "read-only",
@@ -664,11 +666,11 @@ def broken_promises(cell: Cell) -> list[str]:
     """Say in words which promises a cell breaks."""
     where = f"{cell.scenario}, {cell.way}, {cell.operation}"
     bound_ms = SLACK * cell.deadline_ms
-    firsts = {"warm": max(cell.first_warm), "cold": max(cell.first_cold)}
+    firsts = {"warm": sorted(cell.first_warm), "cold": sorted(cell.first_cold)}
     broken = [
-        f"{where}: the first call ({state}) added {ms:.0f} ms, promised is {cell.deadline_ms:.0f} ms (+ 50 %)"
+        f"{where}: the first call ({state}) added {ms[-1]:.0f} ms, promised is {cell.deadline_ms:.0f} ms (+ 50 %)"
         for state, ms in firsts.items()
-        if ms > bound_ms
+        if ms[-2] > bound_ms
     ]
     if cell.n_steady_hits < len(cell.steady) / 2 and _is_slow(cell):
         p50_ms = percentile(cell.steady, 50)

@@ -29,6 +29,7 @@ _SCAN_COUNT = 1000
 _INFO: list[Command] = [("INFO",), ("DBSIZE",)]
 _LATE_S = 0.01
 _GRACE_S = 0.02
+_MOST_GRACES = 2
 _inherited: list[object] = []  # of a parent process, never let go
 
 
@@ -249,23 +250,27 @@ class _Deadline:
     def __init__(self, allowed_s: float) -> None:
         self._allowed_s = allowed_s
         self._was_late = False
+        self._n_graces = 0
         self.is_all_busy: Callable[[], bool] = _no
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self._scope = asyncio.timeout_at(loop.time() + self._allowed_s)
+        when_s = loop.time() + self._allowed_s
+        self._scope = asyncio.timeout_at(when_s)
         await self._scope.__aenter__()
-        self._check_at(loop, loop.time() + self._allowed_s)
+        self._check_at(loop, when_s)
         return self
 
     def _check_at(self, loop: asyncio.AbstractEventLoop, when_s: float) -> None:
         self._check = loop.call_at(when_s - _GRACE_S / 20, self._look, loop, when_s)
 
     def _look(self, loop: asyncio.AbstractEventLoop, when_s: float) -> None:
-        if loop.time() - when_s > _LATE_S:
+        if loop.time() - when_s > _LATE_S and self._n_graces < _MOST_GRACES and not self._scope.expired():
             self._was_late = True
-            self._scope.reschedule(loop.time() + _GRACE_S)
-            self._check_at(loop, loop.time() + _GRACE_S)
+            self._n_graces += 1  # bounded: a loop that is late for ever must not make a frozen server wait for ever
+            again_s = loop.time() + _GRACE_S
+            self._scope.reschedule(again_s)
+            self._check_at(loop, again_s)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -14,6 +14,7 @@ import pytest
 
 from cache import store_from_url
 from cache.deadline import Deadline
+from cache.errors import StoreTimeoutError
 from cache.wrappers import FailOpenStore
 from tests.integration.calling import IMPATIENT_S, PATIENT_S, auntil
 
@@ -192,3 +193,26 @@ def test_a_forked_child_and_its_parent_both_go_on(script: str, proxy: FaultProxy
     """After a fork, parent and child use the store with connections and a breaker of their own, without a warning."""
     done = run(script, proxy.url)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+async def test_a_busy_loop_does_not_make_a_frozen_server_wait_for_ever(own_valkey: ValkeyServer) -> None:
+    """A loop that is late again and again lets an operation go on for a moment, and then it ends all the same."""
+    busy = True
+
+    async def keep_busy() -> None:
+        while busy:
+            time.sleep(0.015)  # noqa: ASYNC251  blocking the loop is what this is about
+            await asyncio.sleep(0)
+
+    async with store_from_url(own_valkey.url, deadline=Deadline(base_s=IMPATIENT_S)) as store:
+        await store.aping()
+        own_valkey.pause()
+        task = asyncio.create_task(keep_busy())
+        try:
+            with pytest.raises(StoreTimeoutError):
+                async with asyncio.timeout(20):
+                    await store.amget(["key"])
+        finally:
+            busy = False
+            own_valkey.resume()
+            await task

@@ -1,7 +1,8 @@
 """Whether a resume supports a change to itself. Pure.
 
-An edit must replace words that stand in the resume, prove itself by words that stand there, and bring no number and no
-skill that the resume does not have.
+An edit must replace words that stand in the resume, prove itself by words that stand there, and bring no number, no
+skill, no name and no rank that the resume does not have. A name is told by its capitals, so at the start of a sentence
+one in plain capitals passes, and in German, where every noun has one, all but those after "bei".
 """
 
 from __future__ import annotations
@@ -9,13 +10,30 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from chains.taxonomy import skill_names
+from chains.schemas import RefusedEdit
+from chains.taxonomy import find_skills, skill_names, starts_sentence
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from chains.schemas import Edit
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _CONTACT = re.compile(r"\S+@\S+|(?:https?://|www\.)\S+|\+?\d[\d\s()/-]{7,}\d")
+_REACH = 12  # characters before an edit that say whether it begins a sentence
+_WORD = re.compile(r"[^\W\d_]{2,}")
+_GERMAN = re.compile(r"\b(?:und|der|die|mit|für|bei)\b")
+_ENGLISH = re.compile(r"\b(?:and|the|with|for|of|at)\b")
+_GERMAN_EMPLOYER = re.compile(r"\bbei (?:de[rmn] )?\Z", re.IGNORECASE)
+# What raises a person: numbers in words, ranks, degrees.
+_CLAIMS = frozenset(
+    {
+        "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "dozen", "twenty",
+        "thirty", "forty", "fifty", "hundred", "thousand", "million", "billion", "doubled", "tripled", "halved",
+        "senior", "principal", "head", "director", "manager", "chief", "bachelor", "master", "doctor", "doctorate",
+        "diploma", "degree", "certified", "licensed",
+    }
+)  # fmt: skip
 
 
 def why_unsupported(resume: str, edit: Edit) -> str | None:
@@ -28,11 +46,65 @@ def why_unsupported(resume: str, edit: Edit) -> str | None:
         return "the evidence does not stand in the resume"
     if set(_CONTACT.findall(edit.original)) != set(_CONTACT.findall(edit.new)):
         return "it would change contact data"
+    return _what_is_invented(resume, edit)
+
+
+def _what_is_invented(resume: str, edit: Edit) -> str | None:
     numbers = sorted(set(_NUMBER.findall(edit.new)) - set(_NUMBER.findall(resume)))
     if numbers:
         return f"the resume does not hold the number {numbers[0]}"
     skills = [name for name in skill_names(edit.new) if name not in set(skill_names(resume))]
-    return f"the resume does not show {skills[0]}" if skills else None
+    if skills:
+        return f"the resume does not show {skills[0]}"
+    claim = next(_unknown_claims(resume, edit), None)
+    return f"the resume does not say {claim}" if claim else None
+
+
+def _unknown_claims(resume: str, edit: Edit) -> Iterator[str]:
+    """Names, ranks and numbers in words that the resume does not hold; a skill's name is not judged here."""
+    before = resume[: resume.index(edit.original)][-_REACH:]
+    text = before + edit.new
+    said = {_base(found.group()) for found in _WORD.finditer(resume)}
+    skills = {at for skill in find_skills(text) for at in range(skill.start, skill.end)}
+    is_german = len(_GERMAN.findall(resume)) > len(_ENGLISH.findall(resume))
+    for found in _WORD.finditer(text, len(before)):
+        word = found.group()
+        if _base(word) in said or found.start() in skills:
+            continue
+        if word.casefold() in _CLAIMS or _is_name(text, found, is_german=is_german):
+            yield word
+
+
+def _is_name(text: str, found: re.Match[str], *, is_german: bool) -> bool:
+    """Say whether a word is written as a name where it stands: "McKinsey" anywhere, "Siemens" in mid-sentence."""
+    word = found.group()
+    if any(letter.isupper() for letter in word[1:]):
+        return True
+    if not word[0].isupper() or starts_sentence(text, found.start()):
+        return False
+    return not is_german or _GERMAN_EMPLOYER.search(text, 0, found.start()) is not None
+
+
+def _base(word: str) -> str:
+    """A word without case and plural: "APIs" is "api"."""
+    return word.casefold().removesuffix("s")
+
+
+def sort_edits(resume: str, edits: Iterable[Edit]) -> tuple[list[Edit], list[RefusedEdit]]:
+    """Which edits the resume supports, made one after the other, and which are refused and why; each counts once."""
+    kept: list[Edit] = []
+    refused: list[RefusedEdit] = []
+    edited = resume
+    for edit in dict.fromkeys(edits):
+        why = why_unsupported(resume, edit)
+        if why is None and edit.original not in edited:
+            why = "an earlier edit has changed these words"
+        if why is None:
+            kept.append(edit)
+            edited = apply_edits(edited, (edit,))
+        else:
+            refused.append(RefusedEdit(edit=edit, why=why))
+    return kept, refused
 
 
 def apply_edits(resume: str, edits: tuple[Edit, ...]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from typing import TYPE_CHECKING, Any
 
@@ -140,8 +141,9 @@ def _explained_chain(embeddings: ArrayEmbeddings, chat_model: BaseChatModel | No
         return pair_result(resume, job, document_vectors([resume.text, job.text], embeddings))
 
     async def aanalyse(request: Any) -> MatchResult:
-        resume, job = documents_of(request)
-        return pair_result(resume, job, await adocument_vectors([resume.text, job.text], embeddings))
+        resume, job = await asyncio.to_thread(documents_of, request)
+        vectors = await adocument_vectors([resume.text, job.text], embeddings)
+        return await asyncio.to_thread(pair_result, resume, job, vectors)  # tens of ms: others go on meanwhile
 
     analysis = RunnableLambda(analyse, afunc=aanalyse)
     if chat_model is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -10,11 +11,11 @@ from langchain_core.runnables import Runnable, RunnableLambda, RunnablePassthrou
 
 from chains.analysis import analyse_pair
 from chains.asking import RULES, ask_or_none, name_of, schema_fingerprint
-from chains.evidence import apply_edits, why_unsupported
+from chains.evidence import apply_edits, sort_edits
 from chains.matching import ANALYSIS_VERSION, documents_of, pair_result
 from chains.pair_cache import cached_results
 from chains.prompts import OPTIMIZE_RESUME, PROMPT_VERSION
-from chains.schemas import Edit, MatchResult, OptimizationResult, ProposedEdits, RefusedEdit
+from chains.schemas import Edit, MatchResult, OptimizationResult, ProposedEdits
 from chains.score import SCORING_VERSION
 from chains.taxonomy import SkillMention, category, find_skills
 from chains.vectors import adocument_vectors, document_vectors
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from chains.pair_cache import ResultStore
     from chains.vectors import ArrayEmbeddings, Matrix
 
-EDITING_VERSION = 1
+EDITING_VERSION = 2
 _SKILL_LINE_NAMES = 3  # a line that names so many skills is a list of skills
 _LIST_START = re.compile(r"[-*•·]|[^,.]{1,40}:")
 _ITEM_BORDER = re.compile(r"[,;|/]")
@@ -70,8 +71,9 @@ def _editing_chain(embeddings: ArrayEmbeddings, chat_model: BaseChatModel | None
         return draft.result(document_vectors(draft.texts, embeddings))
 
     async def afinish(parts: dict[str, Any]) -> OptimizationResult:
-        draft = _Draft(parts, author)
-        return draft.result(await adocument_vectors(draft.texts, embeddings))
+        draft = await asyncio.to_thread(_Draft, parts, author)
+        vectors = await adocument_vectors(draft.texts, embeddings)
+        return await asyncio.to_thread(draft.result, vectors)  # tens of ms: others go on meanwhile
 
     proposed: RunnableLambda[Any, ProposedEdits | None] = RunnableLambda(lambda _: None)
     ask = ask_or_none(OPTIMIZE_RESUME, chat_model, ProposedEdits) if chat_model else proposed
@@ -94,9 +96,8 @@ class _Draft:
         proposed: ProposedEdits | None = parts["proposed"]
         self._author = RULES if proposed is None else author
         edits = edits_by_rule(resume.text, self._job.text) if proposed is None else proposed.edits
-        verdicts = [(edit, why_unsupported(resume.text, edit)) for edit in edits]
-        self._kept = tuple(edit for edit, why in verdicts if why is None)
-        self._refused = tuple(RefusedEdit(edit=edit, why=why) for edit, why in verdicts if why is not None)
+        kept, refused = sort_edits(resume.text, edits)
+        self._kept, self._refused = tuple(kept), tuple(refused)
         self._edited = type(resume).from_text(apply_edits(resume.text, self._kept))
 
     @property

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from pydantic import BaseModel, ValidationError
 
+from cache.clock import Clock, SystemClock
 from chains.errors import PromptInputError
 from chains.schemas import PairRequest
 
@@ -34,7 +34,12 @@ class ResultStore(Protocol):
 
 
 def cached_results(
-    chain: Runnable[Any, Result], results: ResultStore, kind: type[Result], *, is_final: Callable[[Result], bool]
+    chain: Runnable[Any, Result],
+    results: ResultStore,
+    kind: type[Result],
+    *,
+    is_final: Callable[[Result], bool],
+    clock: Clock | None = None,
 ) -> Runnable[Any, Result]:
     """Ask the results first, and the chain only when they have none.
 
@@ -43,17 +48,22 @@ def cached_results(
         results: where results are kept.
         kind: the result's schema; what does not fit it is a miss.
         is_final: whether a result is worth keeping, and not one that a failing model left half done.
+        clock: where the time that a result took comes from.
+
+    Raises:
+        PromptInputError: raised by the runnable when its input is not of that form.
     """
+    ticking = clock or SystemClock()
 
     def run(request: Any, config: RunnableConfig) -> Result:
         given = parse_request(request)
         found = _parsed(kind, results.get(given.resume, given.job, user=given.user))
         if found is not None:
             return found
-        started_s = time.monotonic()
+        started_s = ticking.monotonic_s()
         made = chain.invoke(request, config)
         if is_final(made):
-            made_ms = round(1000 * (time.monotonic() - started_s))
+            made_ms = round(1000 * (ticking.monotonic_s() - started_s))
             results.set(given.resume, given.job, made.model_dump(mode="json"), user=given.user, made_ms=made_ms)
         return made
 
@@ -62,10 +72,10 @@ def cached_results(
         found = _parsed(kind, await results.aget(given.resume, given.job, user=given.user))
         if found is not None:
             return found
-        started_s = time.monotonic()
+        started_s = ticking.monotonic_s()
         made = await chain.ainvoke(request, config)
         if is_final(made):
-            made_ms = round(1000 * (time.monotonic() - started_s))
+            made_ms = round(1000 * (ticking.monotonic_s() - started_s))
             await results.aset(given.resume, given.job, made.model_dump(mode="json"), user=given.user, made_ms=made_ms)
         return made
 

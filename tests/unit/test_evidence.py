@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chains.evidence import apply_edits, why_unsupported
+from chains.evidence import apply_edits, sort_edits, why_unsupported
 from chains.optimization import edits_by_rule
 from chains.schemas import Edit
 
@@ -45,11 +45,23 @@ def test_a_supported_edit_is_accepted() -> None:
         ({"new": "Deployed 12 services to Kubernetes with Terraform."}, "number 12"),
         ({"new": "Deployed services to Kubernetes with Terraform and Kafka."}, "does not show Apache Kafka"),
         ({"original": "ann@example.com", "new": "bob@example.com"}, "contact data"),
+        ({"new": "Deployed services at Siemens to Kubernetes with Terraform."}, "does not say Siemens"),
+        ({"new": "McKinsey services deployed to Kubernetes with Terraform."}, "does not say McKinsey"),
+        ({"new": "Deployed a dozen services to Kubernetes with Terraform."}, "does not say dozen"),
+        ({"original": "Backend engineer.", "new": "Principal backend engineer."}, "does not say Principal"),
     ],
 )
 def test_an_unsupported_edit_is_refused_with_its_reason(changed: dict[str, str], why: str) -> None:
     """Each way of inventing something is named."""
     assert why in str(why_unsupported(RESUME, edit(**changed)))
+
+
+def test_edits_of_the_same_words_are_made_once() -> None:
+    """A second edit of words that the first has changed is refused, and an equal one is left out."""
+    first, second = edit(), edit(new="Deployed Docker services to Kubernetes with Terraform.")
+    kept, refused = sort_edits(RESUME, [first, first, second])
+    assert kept == [first]
+    assert [(each.edit, each.why) for each in refused] == [(second, "an earlier edit has changed these words")]
 
 
 def test_edits_are_made_where_their_words_first_stand() -> None:

@@ -21,8 +21,9 @@ format: .venv/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/.dev  ## added time per operation while Redis is down, hung or slow
+bench: .venv/.dev  ## what a failing Redis costs, and what the cache gains
 	$(BIN)/python -m benchmarks.failures
+	$(BIN)/python -m benchmarks.gains
 
 clean:
 	rm -rf .venv .demo-cache build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -36,5 +37,5 @@ clean:
 	@touch $@
 
 .venv/.dev: pyproject.toml constraints.txt | .venv/bin/python
-	$(INSTALL) --editable '.[local,notebooks,test,lint]'
+	$(INSTALL) --editable '.[local,api,notebooks,test,lint]'
 	@touch $@ .venv/.local

@@ -2,27 +2,61 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from chains.errors import ModelError
+from chains.matching import rank_jobs
+from chains.schemas import MatchResult, OptimizationResult
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from langchain_core.runnables import Runnable
 
     from agent.wiring import Services
-    from chains.schemas import MatchResult, OptimizationResult
+    from cache.codecs.vectors import FloatArray
+    from chains.documents import Document
+
+Result = TypeVar("Result")
+Schema = TypeVar("Schema", bound=BaseModel)
+
+_AT_ONCE = 4  # computations in threads; each further one makes the event loop wait longer for its turn
+
+
+class Found(StrEnum):
+    """How much of an answer was in the cache."""
+
+    HIT = "hit"
+    PARTIAL = "partial"
+    MISS = "miss"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[Result]):
+    """A result, and how much of it was in the cache."""
+
+    result: Result
+    found: Found
 
 
 class AIService:
     """What a backend calls. Everything is asynchronous and answered by the cache where it can be.
+
+    What only computes runs in threads, a few at a time, so that the event loop goes on serving others.
 
     Args:
         services: the application; who made it closes it.
     """
 
     def __init__(self, services: Services) -> None:
-        self._services = services
+        self.services = services
+        self._turns = asyncio.Semaphore(_AT_ONCE)
 
     async def get_embeddings(self, texts: Sequence[str], session_id: str | None = None) -> list[list[float]]:
         """Embed texts: each is looked up, and only those that are missing are sent to the model.
@@ -33,10 +67,15 @@ class AIService:
         Raises:
             InvalidKeyError: the session id cannot be used.
         """
-        vectors = await self._services.embeddings.aembed_documents(list(texts))
+        return (await self.embed(texts, session_id)).result.tolist()  # type: ignore[no-any-return]  # numpy's Any
+
+    async def embed(self, texts: Sequence[str], session_id: str | None = None) -> Answer[FloatArray]:
+        """As `get_embeddings`, as float32 of shape (n, d), and whether they were in the cache."""
+        seen = _Seen()
+        vectors = await self.services.embeddings.aembed_array(texts, on_progress=seen)
         if session_id is not None:
             await self._note(session_id, n_texts=len(texts))
-        return vectors
+        return Answer(vectors, seen.found)
 
     async def analyze_job_match(
         self, resume_text: str, job_description: str, user_id: str | None = None
@@ -45,9 +84,15 @@ class AIService:
 
         Raises:
             PromptInputError: a text is blank.
+            InvalidKeyError: the user's name cannot be used.
         """
+        return (await self.match(resume_text, job_description, user_id)).result
+
+    async def match(self, resume_text: str, job_description: str, user_id: str | None = None) -> Answer[MatchResult]:
+        """As `analyze_job_match`, and whether the result was in the cache."""
+        kept = await self.services.cache.get_cached_job_match_result(resume_text, job_description, user_id)
         request = {"resume": resume_text, "job": job_description, "user": user_id}
-        return await self._services.match_chain.ainvoke(request)
+        return await self._answer(MatchResult, kept, self.services.match_chain, request)
 
     async def optimize_resume(
         self, resume_text: str, job_description: str, user_id: str | None = None
@@ -56,9 +101,46 @@ class AIService:
 
         Raises:
             PromptInputError: a text is blank.
+            InvalidKeyError: the user's name cannot be used.
         """
+        return (await self.optimize(resume_text, job_description, user_id)).result
+
+    async def optimize(
+        self, resume_text: str, job_description: str, user_id: str | None = None
+    ) -> Answer[OptimizationResult]:
+        """As `optimize_resume`, and whether the result was in the cache."""
+        kept = await self.services.cache.get_cached_optimization_result(resume_text, job_description, user_id)
         request = {"resume": resume_text, "job": job_description, "user": user_id}
-        return await self._services.optimize_chain.ainvoke(request)
+        return await self._answer(OptimizationResult, kept, self.services.optimize_chain, request)
+
+    async def rank(
+        self, resume: Document, jobs: Sequence[Document], top_k: int | None = None
+    ) -> Answer[list[MatchResult]]:
+        """Rank job ads for a resume, the best first, and whether the vectors were in the cache.
+
+        Args:
+            resume: the resume.
+            jobs: the ads; their paths come back as `source`.
+            top_k: how many to give; `None` gives all.
+        """
+        seen, embeddings = _Seen(), self.services.embeddings
+        ranking = await self.compute(lambda: rank_jobs(resume, jobs, top_k, embeddings=embeddings, on_progress=seen))
+        return Answer(ranking, seen.found)
+
+    async def compute(self, function: Callable[..., Result], *args: Any) -> Result:
+        """Run what keeps a processor busy in a thread, when its turn comes."""
+        async with self._turns:
+            return await asyncio.to_thread(function, *args)
+
+    async def _answer(
+        self, schema: type[Schema], kept: Any, chain: Runnable[Any, Schema], request: dict[str, Any]
+    ) -> Answer[Schema]:
+        found = _parsed(schema, kept)
+        if found is not None:
+            return Answer(found, Found.HIT)
+        if self.services.chat_model is None:  # nobody is waited for: the chain only computes
+            return Answer(await self.compute(lambda: chain.invoke(request)), Found.MISS)
+        return Answer(await chain.ainvoke(request), Found.MISS)
 
     async def _get_ai_response(self, prompt: str, max_tokens: int | None = None, temperature: float = 0.7) -> str:
         """The chat model's answer to one human message.
@@ -66,14 +148,39 @@ class AIService:
         Raises:
             ModelError: no chat model is configured.
         """
-        model = self._services.chat_model_for(temperature=temperature, max_tokens=max_tokens)
+        model = self.services.chat_model_for(temperature=temperature, max_tokens=max_tokens)
         if model is None:
             raise ModelError("no chat model: set OPENAI_API_KEY, or OPENAI_BASE_URL of a compatible server")
         return str((await model.ainvoke(prompt)).text)
 
     async def _note(self, session_id: str, *, n_texts: int) -> None:
-        session = await self._services.cache.get_session(session_id)
-        data = session if isinstance(session, dict) else {}
-        asked = data.get("texts_embedded", 0)
-        note = {"texts_embedded": asked + n_texts, "last_seen_s": int(time.time())}
-        await self._services.cache.cache_session(session_id, {**data, **note})
+        found = await self.services.cache.get_session(session_id)
+        data = {} if found is None else found
+        if not isinstance(data, dict):  # a session's data are its owner's to set, and not ours to replace
+            return
+        asked = data.get("texts_embedded")
+        n_asked = asked if isinstance(asked, int) else 0
+        note = {"texts_embedded": n_asked + n_texts, "last_seen_s": int(time.time())}
+        await self.services.cache.cache_session(session_id, {**data, **note})
+
+
+class _Seen:
+    """What a lookup of many texts has found: the first report of progress tells, and none comes where all is there."""
+
+    def __init__(self) -> None:
+        self.found = Found.HIT
+        self._is_told = False
+
+    def __call__(self, n_ready: int, _n_all: int) -> None:
+        if not self._is_told:
+            self._is_told = True
+            self.found = Found.PARTIAL if n_ready else Found.MISS
+
+
+def _parsed(schema: type[Schema], value: Any) -> Schema | None:
+    if value is None:
+        return None
+    try:
+        return schema.model_validate(value)
+    except ValidationError:
+        return None

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from agent.cli_cache import cache_app
 from agent.cli_options import OK, Output, Url, store_url
+from agent.cli_serve import serve
 from agent.errors import AgentError
 from cache import CacheError, CacheSettings, ConfigurationError
 from chains.errors import ChainError, DocumentError
@@ -30,6 +31,7 @@ _BATCH_DEADLINE_MS = 2000  # a person waits for one answer here, not a thousand 
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(cache_app, name="cache")
+app.command()(serve)
 _out = Output()
 _err = Console(stderr=True)
 

@@ -2,7 +2,8 @@
 
 ```
 AgentError
-└─ DemoError     a run of the demonstration did not end well
+├─ DemoError                    a run of the demonstration did not end well
+└─ SessionsUnavailableError     the cache cannot keep or find sessions now
 ```
 """
 
@@ -15,3 +16,7 @@ class AgentError(Exception):
 
 class DemoError(AgentError):
     """A run of the demonstration did not end well."""
+
+
+class SessionsUnavailableError(AgentError):
+    """The cache cannot keep or find sessions now: it is degraded or switched off."""

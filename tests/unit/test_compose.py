@@ -32,7 +32,7 @@ def test_redis_is_the_documented_one(services: dict[str, Any]) -> None:
 def test_every_port_is_bound_to_loopback(services: dict[str, Any]) -> None:
     """Nothing is reached from another machine unless somebody opens it."""
     ports = [str(port) for service in services.values() for port in service["ports"]]
-    assert ports == ["127.0.0.1:6380:6379", "127.0.0.1:6379:6379"]
+    assert ports == ["127.0.0.1:6380:6379", "127.0.0.1:6379:6379", "127.0.0.1:8000:8000"]
 
 
 def test_redis_is_set_up_as_a_cache(services: dict[str, Any]) -> None:
@@ -40,3 +40,9 @@ def test_redis_is_set_up_as_a_cache(services: dict[str, Any]) -> None:
     command = services["redis"]["command"]
     assert command[command.index("--maxmemory") + 1] == "512mb"
     assert command[command.index("--maxmemory-policy") + 1] == "allkeys-lru"
+
+
+def test_the_image_runs_as_a_user_without_rights() -> None:
+    """The last USER of the Dockerfile is not root."""
+    users = [line.split()[1] for line in (ROOT / "Dockerfile").read_text().splitlines() if line.startswith("USER ")]
+    assert users[-1] not in {"root", "0"}

@@ -1,0 +1,168 @@
+"""From a request, in JSON or with uploaded files, to the documents that it is about."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+
+from agent.api.limits import MULTIPART, media_type
+from agent.api.schemas import MAX_DOCUMENT_CHARS, MAX_JOBS, PairBody, RankBody
+from chains.documents import SUFFIXES, Document, read_document
+
+if TYPE_CHECKING:
+    from starlette.datastructures import FormData
+    from starlette.requests import Request
+
+    from agent.ai_service import AIService
+
+Body = TypeVar("Body", bound=BaseModel)
+
+JSON = "application/json"
+_FILE = {"type": "string", "format": "binary", "description": f"One of {', '.join(sorted(SUFFIXES))}."}
+_PLAIN_FIELDS = 3  # texts, a user, a number
+
+
+@dataclass(frozen=True, slots=True)
+class RankInput:
+    """A resume, job ads, and how many of them to give."""
+
+    resume: Document
+    jobs: list[Document]
+    ids: list[str]
+    top_k: int
+
+
+async def read_pair(request: Request, service: AIService) -> PairBody:
+    """The texts of a resume and an ad: given in JSON, or as fields and files of a form.
+
+    Raises:
+        RequestValidationError: something is missing, or not as expected.
+        DocumentError: a file cannot be read.
+        HTTPException: 413 for a text that is too long, 415 for a body of another type.
+    """
+    if media_type(request.headers.get("content-type", "")) != MULTIPART:
+        return await _read_json(request, PairBody)
+    async with request.form(max_files=2, max_fields=_PLAIN_FIELDS) as form:
+        fields = _plain_fields(form)
+        for name, field in (("resume", "resume_text"), ("job", "job_description")):
+            if files := _files(form, name):
+                fields[field] = (await _read_upload(files[0], name, service)).text
+        return _validated(PairBody, fields)
+
+
+async def read_ranking(request: Request, service: AIService) -> RankInput:
+    """The documents of a ranking: given in JSON, or as fields and files of a form.
+
+    Raises:
+        RequestValidationError: something is missing, or not as expected.
+        DocumentError: a file cannot be read.
+        HTTPException: 413 for a text that is too long, 415 for a body of another type.
+    """
+    if media_type(request.headers.get("content-type", "")) != MULTIPART:
+        return await service.compute(_ranking_of, await _read_json(request, RankBody))
+    async with request.form(max_files=MAX_JOBS + 1, max_fields=_PLAIN_FIELDS) as form:
+        fields = _plain_fields(form)
+        if files := _files(form, "resume"):
+            fields["resume_text"] = (await _read_upload(files[0], "resume", service)).text
+        fields["jobs"] = [
+            {"id": file.filename, "title": read.title, "text": read.text}
+            for number, file in enumerate(_files(form, "jobs"))
+            for read in [await _read_upload(file, f"job-{number}", service)]
+        ]
+        return await service.compute(_ranking_of, _validated(RankBody, fields))
+
+
+def body_schema(schema: type[BaseModel], **files: bool) -> dict[str, Any]:
+    """The request body of a route that reads either form, for its OpenAPI description.
+
+    Args:
+        schema: of the JSON form.
+        files: names of files in the other form, each with whether there may be many.
+    """
+    given = schema.model_json_schema()
+    given = _inlined(given, given.pop("$defs", {}))
+    uploads: dict[str, Any] = {
+        name: {"type": "array", "items": _FILE} if is_many else _FILE for name, is_many in files.items()
+    }
+    plain = {name: shape for name, shape in given["properties"].items() if name != "jobs"}
+    form = {"type": "object", "properties": {**uploads, **plain}}
+    return {"required": True, "content": {JSON: {"schema": given}, MULTIPART: {"schema": form}}}
+
+
+def _inlined(node: Any, definitions: dict[str, Any]) -> Any:
+    """A schema without references, which would lead nowhere in the document that it becomes part of."""
+    match node:
+        case {"$ref": name}:
+            return _inlined(definitions[name.rpartition("/")[2]], definitions)
+        case dict():
+            return {name: _inlined(value, definitions) for name, value in node.items()}
+        case list():
+            return [_inlined(each, definitions) for each in node]
+    return node
+
+
+async def _read_json(request: Request, schema: type[Body]) -> Body:
+    came = media_type(request.headers.get("content-type", ""))
+    if came != JSON:
+        detail = f"expected a body of type {JSON} or {MULTIPART}, got {came or 'none'}"
+        raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
+    try:
+        return schema.model_validate_json(await request.body())
+    except ValidationError as error:
+        raise _invalid(error) from None
+
+
+def _validated(schema: type[Body], fields: dict[str, Any]) -> Body:
+    try:
+        return schema.model_validate(fields)
+    except ValidationError as error:
+        raise _invalid(error) from None
+
+
+def _invalid(error: ValidationError) -> RequestValidationError:
+    items = error.errors(include_input=False, include_url=False, include_context=False)
+    return RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in items])
+
+
+def _plain_fields(form: FormData) -> dict[str, Any]:
+    return {name: value for name, value in form.items() if isinstance(value, str) and value}
+
+
+def _files(form: FormData, name: str) -> list[UploadFile]:
+    return [value for value in form.getlist(name) if isinstance(value, UploadFile)]
+
+
+async def _read_upload(file: UploadFile, name: str, service: AIService) -> Document:
+    suffix = PurePosixPath(file.filename or "").suffix.lower()
+    data = await file.read()
+    document = await service.compute(_document_of, data, f"{name}{suffix if suffix in SUFFIXES else '.unknown'}")
+    if len(document.text) > MAX_DOCUMENT_CHARS:
+        detail = f"{name}: expected a text of at most {MAX_DOCUMENT_CHARS:,} characters, got {len(document.text):,}"
+        raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
+    return document
+
+
+def _document_of(data: bytes, name: str) -> Document:
+    """Read a file by a name of our own: what a client calls it is nobody's path."""
+    with tempfile.TemporaryDirectory(prefix="resumecache-") as folder:
+        path = Path(folder, name)
+        path.write_bytes(data)
+        return read_document(path)
+
+
+def _ranking_of(body: RankBody) -> RankInput:
+    documents = [Document.from_text(job.text, path=Path(f"job-{number}")) for number, job in enumerate(body.jobs)]
+    titled = [
+        Document(document.path, document.text, job.title or document.title)
+        for document, job in zip(documents, body.jobs, strict=True)
+    ]
+    ids = [str(number) if job.id is None else job.id for number, job in enumerate(body.jobs)]
+    return RankInput(Document.from_text(body.resume_text, path=Path("resume")), titled, ids, body.top_k)

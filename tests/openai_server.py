@@ -50,7 +50,11 @@ class Request:
 class OpenAIServer:
     """A provider on this machine; a context manager that starts it and closes it with all its connections.
 
+    Args:
+        latency_s: seconds that each answer takes.
+
     Attributes:
+        latency_s: the same, for the requests to come.
         requests: every request in order; those that failed too.
         width: numbers in an embedding, unless a request asks for `dimensions`.
         usage: what each chat answer says that it cost.
@@ -58,7 +62,7 @@ class OpenAIServer:
         refusal: said instead of the answer, if anything.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, latency_s: float = 0.0) -> None:
         self.requests: list[Request] = []
         self.width = 8
         self.usage = {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30}
@@ -71,6 +75,8 @@ class OpenAIServer:
         self._lock = threading.Lock()
         self._goes_on = threading.Event()
         self._goes_on.set()
+        self.latency_s = latency_s
+        self._is_closing = threading.Event()
         self._server = _Server(self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), name="openai-server")
 
@@ -117,6 +123,7 @@ class OpenAIServer:
 
     def __exit__(self, *_: object) -> None:
         self._goes_on.set()
+        self._is_closing.set()
         self._server.shutdown()
         self._server.hang_up()
         self._server.server_close()
@@ -127,6 +134,7 @@ class OpenAIServer:
         with self._lock:
             self.requests.append(request)
         self._goes_on.wait()
+        self._is_closing.wait(self.latency_s)  # nobody is kept waiting at the end
         failure = self._take_failure()
         if failure:
             return _error(failure, failure.phrase)

@@ -36,16 +36,26 @@ _WORDS = {"cut": _CUT, "filtered": _FILTERED, "refused": _REFUSED, "failed": _FA
 _ALWAYS_SAYS_WHY = frozenset({"openai", "anthropic", "azure"})  # providers whose every whole answer has a reason
 
 
-def why_not_admitted(generations: Sequence[Generation], *, wants_json: bool = False) -> str | None:
+def why_not_admitted(
+    generations: Sequence[Generation], *, wants_json: bool = False, schema: dict[str, Any] | None = None
+) -> str | None:
     """One word for why an answer is not stored, or `None` when it may be.
 
     An answer that was cut, filtered or refused, whose tool calls cannot be read, that is empty, or that was broken
-    off, is given to its caller and to nobody else. So is one that is no JSON where JSON was asked for.
+    off, is given to its caller and to nobody else. So is one that is no JSON where JSON was asked for, or lacks a field
+    that the schema requires.
+
+    Args:
+        generations: the answers to one request.
+        wants_json: whether the request asked for JSON.
+        schema: the JSON schema that the answer was to follow.
     """
     if not generations:
         return "empty"
     if wants_json and not all(_is_json(generation) for generation in generations):
         return "not_json"
+    if schema and any(_lacks_a_field(generation, schema) for generation in generations):
+        return "outside_schema"
     return next((reason for generation in generations if (reason := _why_not(generation))), None)
 
 
@@ -71,6 +81,20 @@ def _is_json(generation: Generation) -> bool:
         return not text or orjson.loads(text) is not None  # without words, the answer is a call of a tool
     except ValueError:
         return False
+
+
+def _lacks_a_field(generation: Generation, schema: dict[str, Any]) -> bool:
+    """Say whether an object that was given, as text or as the call that stands for it, lacks a required field."""
+    message = generation.message if isinstance(generation, ChatGeneration) else None
+    calls = message.tool_calls if isinstance(message, AIMessage) else []
+    given: list[Any] = [call["args"] for call in calls if call["name"] == schema.get("title")]
+    if not given:
+        try:
+            given = [orjson.loads(generation.text.strip())]  # LangChain's own kind of text becomes a plain one
+        except ValueError:
+            return False
+    objects = [found for found in given if isinstance(found, dict)]
+    return any(not set(schema.get("required", ())) <= found.keys() for found in objects)
 
 
 def _finish_reasons(info: dict[str, Any]) -> set[str]:

@@ -3,7 +3,8 @@
 LangChain hands a cache `prompt` (the messages as JSON, or a plain text) and `llm_string` (the model's settings as JSON
 and a Python repr, or only a repr). Both hold things that change from call to call and decide nothing - message ids,
 usage figures, time-outs - and sometimes lack things that decide everything: a response schema shows as the name of its
-class, an in-house model as nothing but its type. What cannot be established is not cached.
+class, an in-house model as nothing but its type. The schema comes from beside the strings (see `cache.model_starts`);
+what cannot be established is not cached.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from cache.parameters import OPENAI_BASE_URL
 # NaN and the infinities are no JSON: read as what orjson writes apart from null.
 _JSON = json.JSONDecoder(parse_constant=lambda name: {"not_finite": name})
 _SEPARATOR = "---"
+Classes = tuple[tuple[str, str], ...]
+
 _TEXT = b"text:"
 _VERBATIM = b"verbatim:"
 _N_SETTINGS_KEPT = 256
@@ -92,7 +95,12 @@ class Uncacheable:
 
 
 def canonical_request(
-    prompt: str, llm_string: str, *, default_base_url: str | None = None
+    prompt: str,
+    llm_string: str,
+    *,
+    default_base_url: str | None = None,
+    classes: Classes = (),
+    schema: dict[str, Any] | None = None,
 ) -> CanonicalRequest | Uncacheable:
     """Reduce LangChain's two strings to what decides the answer.
 
@@ -100,8 +108,11 @@ def canonical_request(
         prompt: as a `BaseCache` gets it.
         llm_string: as a `BaseCache` gets it.
         default_base_url: where the model sends its requests when its settings name no endpoint.
+        classes: the name of each class in the settings, as Python writes it, and what stands for its schema.
+        schema: the JSON schema that the answer is to follow, which need not show in the settings.
     """
-    settings = _canonical_settings(llm_string, default_base_url)
+    asked = None if schema is None else _canonical(schema)
+    settings = _canonical_settings(llm_string, default_base_url, classes, asked)
     if isinstance(settings, Uncacheable):
         return settings
     messages = _canonical_prompt(prompt)
@@ -112,8 +123,10 @@ def canonical_request(
 
 
 @lru_cache(maxsize=_N_SETTINGS_KEPT)  # a model with ten tools takes 2 ms to read, and is the same in each call
-def _canonical_settings(llm_string: str, default_base_url: str | None) -> tuple[str, bytes] | Uncacheable:
-    parsed = _parse_settings(llm_string)
+def _canonical_settings(
+    llm_string: str, default_base_url: str | None, classes: Classes, schema: bytes | None
+) -> tuple[str, bytes] | Uncacheable:
+    parsed = _parse_settings(_with_fingerprints(llm_string, classes))
     if parsed is None:
         return _verbatim(llm_string)
     built, called = parsed
@@ -126,9 +139,19 @@ def _canonical_settings(llm_string: str, default_base_url: str | None) -> tuple[
         "called": _settings(called, _NEUTRAL_SETTINGS),
         "endpoints": _endpoints({**fields, **called}, default_base_url),
     }
+    if schema is not None:
+        parameters["schema"] = hashlib.sha256(schema).hexdigest()
     if _hides_objects(parameters):
         return Uncacheable("hidden_object")
     return _model_name(called, built), _canonical(parameters)
+
+
+def _with_fingerprints(llm_string: str, classes: Classes) -> str:
+    """The string with what stands for a class's schema, where the class stood by its name, once."""
+    for name, fingerprint in classes:
+        if llm_string.count(name) == 1:  # another place may hold another class of that name
+            llm_string = llm_string.replace(name, f"'class {fingerprint}'")
+    return llm_string
 
 
 def _verbatim(llm_string: str) -> tuple[str, bytes] | Uncacheable:

@@ -23,6 +23,7 @@ from cache.counters import Counters, Counts
 from cache.entry import Header
 from cache.errors import EntryError, InvalidKeyError
 from cache.keys import ContentHasher, Key, Kind, build_key, check_namespace, key_prefix, key_tag
+from cache.model_starts import ModelStart, current_start, watch_models
 from cache.opening import open_store, store_for
 from cache.requests import Uncacheable, canonical_request
 from cache.settings import CacheSettings, check_ttl
@@ -77,6 +78,7 @@ class ResponseCache(Closing, BaseCache):
         self._default_base_url = settings.openai_base_url
         self._hasher = ContentHasher((Kind.OPENAI_RESPONSE,), secret=settings.secret_bytes())
         self._clock = clock or SystemClock()
+        watch_models()
 
     @classmethod
     def from_url(
@@ -179,7 +181,14 @@ class ResponseCache(Closing, BaseCache):
             await self._owned.aclose()
 
     def _key(self, prompt: str, llm_string: str) -> str | None:
-        request = canonical_request(prompt, llm_string, default_base_url=self._default_base_url)
+        start = _start()
+        request = canonical_request(
+            prompt,
+            llm_string,
+            default_base_url=self._default_base_url,
+            classes=start.classes,
+            schema=start.schema,
+        )
         if has_hidden_settings():
             request = Uncacheable("hidden_settings")
         if isinstance(request, Uncacheable):
@@ -208,7 +217,7 @@ class ResponseCache(Closing, BaseCache):
             return None
         try:
             header, payload = decode_payload(raw, key_tag(key))
-            generations = decode_generations(payload)
+            generations = decode_generations(payload, response_class=_start().response_class)
         except EntryError as error:
             self._counters.add_reason("unreadable", type(error).__name__)
             _log.warning("cache entry %s cannot be used (%s), it will be replaced", key, error)
@@ -223,7 +232,8 @@ class ResponseCache(Closing, BaseCache):
         if key is None:
             return None
         self._counters.add(made=1)
-        reason = why_not_admitted(answer, wants_json=any(word in llm_string for word in _ASKS_FOR_JSON))
+        wants_json = any(word in llm_string for word in _ASKS_FOR_JSON)
+        reason = why_not_admitted(answer, wants_json=wants_json, schema=_start().schema)
         payload = None if reason else encode_generations(answer)
         if payload is None:
             self._counters.add_reason("skipped", reason or "no_schema")
@@ -235,6 +245,10 @@ class ResponseCache(Closing, BaseCache):
     def _give_up(self, error: Exception) -> None:
         self._counters.add_reason("failures", "internal")
         _log.warning("the cache failed and is passed by: %s", type(error).__name__, exc_info=_log.isEnabledFor(10))
+
+
+def _start() -> ModelStart:
+    return current_start() or ModelStart()
 
 
 def as_hit(generation: Generation) -> Generation:

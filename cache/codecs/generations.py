@@ -35,18 +35,22 @@ def encode_generations(generations: Sequence[Generation]) -> bytes | None:
     return raw if same else None
 
 
-def decode_generations(raw: bytes) -> list[Generation]:
+def decode_generations(raw: bytes, *, response_class: type[BaseModel] | None = None) -> list[Generation]:
     """Read answers back; each call makes new objects.
+
+    Args:
+        raw: as `encode_generations` writes it.
+        response_class: what the request asked for; a parsed answer becomes one of it again.
 
     Raises:
         EntryVersionError: written by a version that this one does not know.
-        DecodeError: not what `encode_generations` writes.
+        DecodeError: not what `encode_generations` writes, or an answer that is no such class.
     """
     try:
         document = orjson.loads(raw)
         if document["v"] != _VERSION:
             raise EntryVersionError(f"expected generations of version {_VERSION}, got {document['v']!r}")
-        found = [_decode(item) for item in document["generations"]]
+        found = [_decode(item, response_class) for item in document["generations"]]
     except (ValueError, TypeError, KeyError, AttributeError, ValidationError) as error:  # LangChain's validators too
         raise DecodeError(f"expected stored generations: {type(error).__name__}") from error
     if not found:
@@ -63,10 +67,14 @@ def _encode(generation: Generation) -> dict[str, Any]:
     return {"message": fields, "info": generation.generation_info}
 
 
-def _decode(item: dict[str, Any]) -> Generation:
-    if "message" in item:
-        return ChatGeneration(message=AIMessage(**{"content": "", **item["message"]}), generation_info=item["info"])
-    return Generation(text=item["text"], generation_info=item["info"])
+def _decode(item: dict[str, Any], response_class: type[BaseModel] | None) -> Generation:
+    if "message" not in item:
+        return Generation(text=item["text"], generation_info=item["info"])
+    message = AIMessage(**{"content": "", **item["message"]})
+    parsed = message.additional_kwargs.get("parsed")
+    if response_class is not None and isinstance(parsed, dict):
+        message.additional_kwargs["parsed"] = response_class.model_validate(parsed)
+    return ChatGeneration(message=message, generation_info=item["info"])
 
 
 def _jsonable_message(message: AIMessage) -> AIMessage:

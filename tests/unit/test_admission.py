@@ -111,3 +111,25 @@ def test_what_is_no_json_is_not_kept_where_json_was_asked_for() -> None:
     assert why_not_admitted([prose], wants_json=True) == "not_json"
     assert why_not_admitted([whole], wants_json=True) is None
     assert why_not_admitted([prose]) is None
+
+
+SCHEMA = {"title": "Score", "type": "object", "properties": {"value": {"type": "integer"}}, "required": ["value"]}
+
+
+def call(name: str, **args: Any) -> ChatGeneration:
+    return chat("", tool_calls=[{"name": name, "args": args, "id": "1"}])
+
+
+@pytest.mark.parametrize("lacking", [chat('{"points": 1}'), Generation(text="{}"), call("Score", points=1)])
+def test_an_answer_without_a_required_field_is_not_admitted(lacking: Generation) -> None:
+    """As text or as the call of a tool that stands for the schema: its reader could not use it."""
+    assert why_not_admitted([lacking], schema=SCHEMA) == "outside_schema"
+    assert why_not_admitted([lacking]) is None
+
+
+@pytest.mark.parametrize(
+    "whole", [chat('{"value": 1, "more": 2}'), chat("in prose"), call("Score", value=1), call("other")]
+)
+def test_an_answer_with_all_required_fields_is_admitted(whole: Generation) -> None:
+    """What is no object, or the call of another tool, is not judged by the schema."""
+    assert why_not_admitted([whole], schema=SCHEMA) is None

@@ -1,0 +1,136 @@
+"""Response schemas given as classes, which LangChain shows to a cache by their names: real clients, real servers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+from langchain_openai import ChatOpenAI
+from pydantic import BaseModel, Field, SecretStr, create_model
+
+from cache import CacheSettings, ResponseCache
+from cache.opening import open_store
+from tests.openai_server import CHAT, OpenAIServer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+Method = Literal["json_schema", "json_mode", "function_calling"]
+KEY = SecretStr("sk-kept-to-ourselves")
+QUESTION = "How well does the resume fit? Answer in JSON."
+
+
+@pytest.fixture
+def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAIServer]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with OpenAIServer() as server:
+        server.script_chat({"score": 7})
+        yield server
+
+
+@pytest.fixture
+async def cache(redis_url: str, namespace: str) -> AsyncIterator[ResponseCache]:
+    settings = CacheSettings(redis_url=redis_url, namespace=namespace)
+    store = open_store(settings)
+    yield ResponseCache(store, settings=settings)
+    await store.aclose()
+
+
+def score(kind: Any = int, **field: Any) -> type[BaseModel]:
+    """A class of the one name that all of them share, as a cell of a notebook makes it each time it is run."""
+    return create_model("Score", score=(kind, Field(**field)))
+
+
+class Asker:
+    """A model with structured output, made anew for each request.
+
+    Args:
+        provider: where it asks.
+        cache: what it asks first.
+    """
+
+    def __init__(self, provider: OpenAIServer, cache: ResponseCache) -> None:
+        self._provider, self._cache = provider, cache
+
+    def chain(self, schema: type[BaseModel], method: Method = "json_schema", **options: Any) -> Any:
+        """What asks for that schema."""
+        model = ChatOpenAI(model="gpt-4o-mini", api_key=KEY, base_url=self._provider.base_url, cache=self._cache)
+        return model.with_structured_output(schema, method=method, **options)
+
+    @property
+    def n_asked(self) -> int:
+        """How often the provider was asked."""
+        return self._provider.n_requests(CHAT)
+
+
+@pytest.fixture
+def asker(provider: OpenAIServer, cache: ResponseCache) -> Asker:
+    return Asker(provider, cache)
+
+
+@pytest.mark.parametrize("method", ["json_schema", "json_mode"])
+def test_equal_classes_share_an_answer(asker: Asker, method: Method) -> None:
+    """A class that was defined again with the same fields finds the answer, as an object of the new class."""
+    one, other = score(), score()
+    cold, warm = (asker.chain(cls, method).invoke(QUESTION) for cls in (one, other))
+    assert (type(cold), type(warm)) == (one, other)
+    assert cold.model_dump() == warm.model_dump() == {"score": 7}
+    assert asker.n_asked == 1
+
+
+@pytest.mark.parametrize("method", ["json_schema", "json_mode"])
+@pytest.mark.parametrize("changed", [score(float), score(description="From 0 to 10."), score(ge=0), score(default=3)])
+def test_another_schema_of_the_same_name_is_another_request(
+    asker: Asker, method: Method, changed: type[BaseModel]
+) -> None:
+    """Two live classes with one repr do not share an answer (traps L1, H1)."""
+    assert repr(changed) == repr(score())
+    asker.chain(score(), method).invoke(QUESTION)
+    asker.chain(changed, method).invoke(QUESTION)
+    assert asker.n_asked == 2
+
+
+async def test_asynchronous_calls_see_their_own_schema(asker: Asker) -> None:
+    """Twenty concurrent calls of two classes with one name get the answers of their own class: two requests."""
+    one, other = score(), score(description="Points.")
+    await asyncio.gather(asker.chain(one).ainvoke(QUESTION), asker.chain(other).ainvoke(QUESTION))
+    found = await asyncio.gather(*[asker.chain(cls).ainvoke(QUESTION) for cls in (one, other) * 10])
+    assert [type(each) for each in found] == [one, other] * 10
+    assert asker.n_asked == 2
+
+
+async def test_batches_see_their_own_schema(asker: Asker) -> None:
+    """`batch` runs in threads, and `abatch` in tasks: both know the class."""
+    chain = asker.chain(score())
+    assert [each.score for each in chain.batch([QUESTION, "Other?"])] == [7, 7]
+    assert [each.score for each in await chain.abatch([QUESTION, "Other?"])] == [7, 7]
+    assert asker.n_asked == 2
+
+
+def test_the_raw_message_of_a_hit_holds_the_object(asker: Asker) -> None:
+    """With `include_raw`, the parsed object stands in the message as it did the first time (trap H20)."""
+    cls = score()
+    cold, warm = (asker.chain(cls, include_raw=True).invoke(QUESTION) for _ in range(2))
+    assert cold["raw"].additional_kwargs["parsed"] == warm["raw"].additional_kwargs["parsed"] == cls(score=7)
+    assert asker.n_asked == 1
+
+
+@pytest.mark.parametrize("method", ["json_schema", "json_mode"])
+def test_an_answer_without_a_required_field_is_not_kept(asker: Asker, provider: OpenAIServer, method: Method) -> None:
+    """It fails its caller, and the next caller asks again."""
+    provider.script_chat({"points": 7}, {"score": 7})
+    chain = asker.chain(score(), method)
+    with pytest.raises(Exception, match="score"):
+        chain.invoke(QUESTION)
+    assert chain.invoke(QUESTION).score == 7
+    assert asker.n_asked == 2
+
+
+def test_a_class_bound_by_hand_is_known_too(provider: OpenAIServer, cache: ResponseCache) -> None:
+    """`bind(response_format=Class)` is what structured output does, without its parser."""
+    model = ChatOpenAI(model="gpt-4o-mini", api_key=KEY, base_url=provider.base_url, cache=cache)
+    for cls in (score(), score(), score(float)):
+        model.bind(response_format=cls).invoke(QUESTION)
+    assert provider.n_requests(CHAT) == 2
+    assert cache.counts().skipped == {}

@@ -1,8 +1,9 @@
-"""`resumecache cache`: stats, health, clear, get, doctor; on the bare store, so that failures show."""
+"""`resumecache cache`: stats, health, clear, get, explain, doctor; on the bare store, so that failures show."""
 
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.cli_options import Output, Url, store_url
-from cache import CacheSettings, StoreError
+from cache import CacheSettings, ResponseCache, StoreError
 from cache.admin import Admin, Status, kind_of
 from cache.deadline import Deadline
 from cache.doctor import examine
@@ -92,6 +93,37 @@ def get(key: Annotated[str, typer.Argument(help="A whole key, as `doctor` shows 
     if raw is None:
         raise StoreError(f"there is no entry {key}", reason="absent")
     _show(json.dumps(view_entry(key, raw), indent=2, ensure_ascii=False))
+
+
+@cache_app.command()
+def explain(
+    question: Annotated[str, typer.Argument(help="One human message; - reads it from standard input.")],
+    *,
+    model: Annotated[str | None, typer.Option("--model", help="Its name; that of the settings without it.")] = None,
+    temperature: Annotated[float | None, typer.Option("--temperature", help="As the model is asked.")] = None,
+    max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="As the model is asked.")] = None,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """Say which key a question to a chat model has, what that is made of, and whether its answer is stored."""
+    from agent.settings import Settings  # noqa: PLC0415  loads more than --help should wait for
+    from chains.models import RemoteModels, build_chat_model  # noqa: PLC0415  as above
+
+    settings, text = Settings(), sys.stdin.read() if question == "-" else question
+    name = model or settings.chat_model
+    asked = build_chat_model(
+        RemoteModels(None, settings.openai_base_url, settings.embedding_model, name),
+        temperature=temperature,
+        max_tokens=max_tokens,
+    )
+    store, cache_settings = _open(url)
+    with store:
+        found = ResponseCache(store, settings=cache_settings).explain(asked, text)
+    if as_json:
+        _show(json.dumps(asdict(found), indent=2, ensure_ascii=False))
+        return
+    _show(str(found))
+    _show(json.dumps(found.parts, indent=2, ensure_ascii=False))
 
 
 @cache_app.command()

@@ -79,9 +79,10 @@ class Header:
     tokens: int = 0
     inverse_norm: float = 0.0
 
-    def is_fresh(self, now_s: float) -> bool:
+    def is_fresh(self, now_s: float, *, max_age_s: float | None = None) -> bool:
         """Say whether the entry may still be served; a server that keeps it longer does not decide that."""
-        return now_s < self.created_s + self.ttl_s
+        is_young = max_age_s is None or now_s - self.created_s <= max_age_s
+        return is_young and now_s < self.created_s + self.ttl_s
 
 
 def pack_entry(header: Header, payload: bytes) -> bytes:

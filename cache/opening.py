@@ -40,3 +40,8 @@ def store_for(kind: Kind, store: ByteStore, settings: CacheSettings, counters: C
     if isinstance(store, FailOpenStore):
         return FailOpenStore(store.inner, counters=counters, breaker=store.breaker)
     return FailOpenStore(store if isinstance(store, Store) else ByteStoreAdapter(store), counters=counters)
+
+
+def bare_store(store: Store) -> Store:
+    """The store below one that fails open: here its failures show."""
+    return store.inner if isinstance(store, FailOpenStore) else store

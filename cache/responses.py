@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.caches import RETURN_VAL_TYPE, BaseCache
@@ -16,20 +17,28 @@ from cache.admission import why_not_admitted
 from cache.clearing import aclear_entries, clear_entries
 from cache.clock import Clock, SystemClock
 from cache.closing import Closing
-from cache.codecs.generations import decode_generations, encode_generations
-from cache.codecs.payloads import decode_payload, encode_payload
+from cache.codecs.generations import decode_answer, encode_generations
+from cache.codecs.payloads import encode_payload
 from cache.completion_models import has_hidden_settings
+from cache.control import Control, Controls, Observation, Outcome, Seen
 from cache.counters import Counters, Counts
 from cache.entry import Header
-from cache.errors import EntryError, InvalidKeyError
-from cache.keys import ContentHasher, Key, Kind, build_key, check_namespace, key_prefix, key_tag
+from cache.errors import ConfigurationError, EntryError, InvalidTTLError
+from cache.explaining import Explainer, Explanation
+from cache.keys import Kind, check_namespace, key_prefix, key_tag
+from cache.model_calls import model_call
 from cache.model_starts import ModelStart, current_start, watch_models
-from cache.opening import open_store, store_for
-from cache.requests import Uncacheable, canonical_request
+from cache.opening import bare_store, open_store, store_for
+from cache.requests import Uncacheable
+from cache.response_keys import KeyedRequest, ResponseKeys
 from cache.settings import CacheSettings, check_ttl
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from langchain_core.runnables import Runnable
     from langchain_core.stores import ByteStore
+    from pydantic import BaseModel
 
     from cache.stores.base import Store
 
@@ -75,9 +84,12 @@ class ResponseCache(Closing, BaseCache):
         self._ttl_s = check_ttl(settings.ttl_s(Kind.OPENAI_RESPONSE) if ttl_s is None else ttl_s)
         self._namespace = check_namespace(settings.namespace if namespace is None else namespace)
         self._compress_over_bytes = settings.compression_threshold_bytes
-        self._default_base_url = settings.openai_base_url
-        self._hasher = ContentHasher((Kind.OPENAI_RESPONSE,), secret=settings.secret_bytes())
+        self._keys = ResponseKeys(
+            namespace=self._namespace, secret=settings.secret_bytes(), default_base_url=settings.openai_base_url
+        )
         self._clock = clock or SystemClock()
+        self._controls = Controls()
+        self._explainer = Explainer(self._keys, self._namespace, self._clock)
         watch_models()
 
     @classmethod
@@ -116,11 +128,56 @@ class ResponseCache(Closing, BaseCache):
         """What was found and stored by this object."""
         return self._counters.snapshot()
 
+    def control(self, **changes: Any) -> AbstractContextManager[None]:
+        """Ask for something else in a context: `with cache.control(refresh=True): ...`.
+
+        The same is asked for one call by its configuration: `{"metadata": {"resumecache": {"refresh": True}}}`, which
+        goes on top. There, what cannot be used has the call pass by the cache, and is counted.
+
+        Args:
+            changes: fields of `cache.control.Control`: `bypass`, `refresh`, `max_age_s`, `ttl_s`.
+
+        Raises:
+            ConfigurationError: there is no such field, or a value cannot be used.
+            InvalidTTLError: the time to live cannot be used.
+        """
+        return self._controls.control(changes)
+
+    def observe(self) -> AbstractContextManager[Observation]:
+        """Note what becomes of the requests of a context: `with cache.observe() as seen: ...`, then `seen.hits`."""
+        return self._controls.observe()
+
+    def explain(self, model: Runnable[Any, Any], request: Any, **settings: Any) -> Explanation:
+        """Say what this cache makes of a call: its key, what that is made of, and whether there is an answer.
+
+        The model's provider is not asked, and nothing is counted. A miss is compared with the calls of this object.
+
+        Args:
+            model: a model, perhaps bound, with tools or with structured output, or a prompt template and such a model.
+            request: what it would be invoked with.
+            settings: of the call, such as `stop`.
+
+        Raises:
+            ConfigurationError: that is no model.
+            StoreError: the store could not be asked.
+        """
+        asked = self._explainer.ask(model_call(model, request, **settings))
+        if isinstance(asked, Explanation):
+            return asked
+        return self._explainer.interpret(asked, bare_store(self.store).mget([asked.key])[0])
+
+    async def aexplain(self, model: Runnable[Any, Any], request: Any, **settings: Any) -> Explanation:
+        """Asynchronous twin of `explain`."""
+        asked = self._explainer.ask(model_call(model, request, **settings))
+        if isinstance(asked, Explanation):
+            return asked
+        return self._explainer.interpret(asked, (await bare_store(self.store).amget([asked.key]))[0])
+
     @override
     def lookup(self, prompt: str, llm_string: str) -> RETURN_VAL_TYPE | None:
         try:
-            key = self._key(prompt, llm_string)
-            return None if key is None else self._interpret(key, self.store.mget([key])[0])
+            ask = self._ask(prompt, llm_string)
+            return None if ask is None else self._interpret(ask, self.store.mget([ask.key])[0])
         except Exception as error:  # noqa: BLE001  a cache may never fail the call that it serves
             self._give_up(error)
             return None
@@ -128,8 +185,8 @@ class ResponseCache(Closing, BaseCache):
     @override
     async def alookup(self, prompt: str, llm_string: str) -> RETURN_VAL_TYPE | None:
         try:
-            key = self._key(prompt, llm_string)
-            return None if key is None else self._interpret(key, (await self.store.amget([key]))[0])
+            ask = self._ask(prompt, llm_string)
+            return None if ask is None else self._interpret(ask, (await self.store.amget([ask.key]))[0])
         except Exception as error:  # noqa: BLE001  as above
             self._give_up(error)
             return None
@@ -150,13 +207,13 @@ class ResponseCache(Closing, BaseCache):
 
     def save(self, prompt: str, llm_string: str, answer: RETURN_VAL_TYPE) -> bool:
         """Keep an answer as `update` does; True only when the store has confirmed it."""
-        pair = self._entry(prompt, llm_string, answer)
-        return pair is not None and self.store.save([pair], ttl_s=self._ttl_s)
+        made = self._make(prompt, llm_string, answer)
+        return made is not None and self.store.save([made.pair], ttl_s=made.ttl_s)
 
     async def asave(self, prompt: str, llm_string: str, answer: RETURN_VAL_TYPE) -> bool:
         """Asynchronous twin of `save`."""
-        pair = self._entry(prompt, llm_string, answer)
-        return pair is not None and await self.store.asave([pair], ttl_s=self._ttl_s)
+        made = self._make(prompt, llm_string, answer)
+        return made is not None and await self.store.asave([made.pair], ttl_s=made.ttl_s)
 
     @override
     def clear(self, **kwargs: Any) -> None:
@@ -180,75 +237,95 @@ class ResponseCache(Closing, BaseCache):
         if self._owned:
             await self._owned.aclose()
 
-    def _key(self, prompt: str, llm_string: str) -> str | None:
-        start = _start()
-        request = canonical_request(
-            prompt,
-            llm_string,
-            default_base_url=self._default_base_url,
-            classes=start.classes,
-            schema=start.schema,
-        )
-        if has_hidden_settings():
-            request = Uncacheable("hidden_settings")
-        if isinstance(request, Uncacheable):
-            self._counters.add_reason("skipped", request.reason)
-            _log.debug("request not cached: %s", request.reason)
+    def _ask(self, prompt: str, llm_string: str) -> _Ask | None:
+        """What is to be looked up, or `None`; what is not looked up is counted here, and not again when it is made."""
+        start = current_start() or ModelStart()
+        asked = self._keyed(prompt, llm_string, start)
+        if isinstance(asked, Uncacheable):
+            self._skip(asked.reason)
             return None
-        digest = self._hasher.digest(request.model, request.parameters, request.prompt)
-        key = Key(Kind.OPENAI_RESPONSE, model=request.model, content_hash=digest.hex(), namespace=self._namespace)
-        try:
-            return build_key(key)
-        except InvalidKeyError:
-            self._counters.add_reason("skipped", "model_name")
+        self._explainer.note(asked)
+        control = self._control(start)
+        if control.bypass or control.refresh:
+            self._skip("bypass" if control.bypass else "refresh", asked.key)
             return None
+        return _Ask(asked.key, control.max_age_s, start.response_class)
 
-    def _interpret(self, key: str, raw: bytes | None) -> list[Generation] | None:
-        generations = self._read(key, raw)
-        if generations is None:
+    def _keyed(self, prompt: str, llm_string: str, start: ModelStart) -> KeyedRequest | Uncacheable:
+        return Uncacheable("hidden_settings") if has_hidden_settings() else self._keys.of(prompt, llm_string, start)
+
+    def _control(self, start: ModelStart) -> Control:
+        try:
+            return self._controls.current(start.metadata)
+        except (ConfigurationError, InvalidTTLError) as error:
+            _log.warning("the call passes by the cache: %s", error)
+            return Control(bypass=True)
+
+    def _skip(self, reason: str, key: str | None = None) -> None:
+        self._counters.add_reason("skipped", reason)
+        self._controls.note(Seen(Outcome.SKIPPED, key, reason))
+        _log.debug("request not looked up: %s", reason)
+
+    def _interpret(self, ask: _Ask, raw: bytes | None) -> list[Generation] | None:
+        header, generations = self._read(ask, raw)
+        if header is None:
             self._counters.add(misses=1)
-            _log.debug("miss %s", key)
-            return None
-        _log.debug("hit %s", key)
-        return [as_hit(generation) for generation in generations]
-
-    def _read(self, key: str, raw: bytes | None) -> list[Generation] | None:
-        if raw is None:
-            return None
-        try:
-            header, payload = decode_payload(raw, key_tag(key))
-            generations = decode_generations(payload, response_class=_start().response_class)
-        except EntryError as error:
-            self._counters.add_reason("unreadable", type(error).__name__)
-            _log.warning("cache entry %s cannot be used (%s), it will be replaced", key, error)
-            return None
-        if not header.is_fresh(self._clock.now_s()):
+            self._controls.note(Seen(Outcome.MISS, ask.key))
+            _log.debug("miss %s", ask.key)
             return None
         self._counters.add(hits=1, saved_ms=header.made_ms)
-        return generations
+        self._controls.note(Seen(Outcome.HIT, ask.key, age_s=self._clock.now_s() - header.created_s))
+        _log.debug("hit %s", ask.key)
+        return [as_hit(generation) for generation in generations]
 
-    def _entry(self, prompt: str, llm_string: str, answer: RETURN_VAL_TYPE) -> tuple[str, bytes] | None:
-        key = self._key(prompt, llm_string)
-        if key is None:
+    def _read(self, ask: _Ask, raw: bytes | None) -> tuple[Header | None, list[Generation]]:
+        try:
+            found = None if raw is None else decode_answer(ask.key, raw, response_class=ask.response_class)
+        except EntryError as error:
+            self._counters.add_reason("unreadable", type(error).__name__)
+            _log.warning("cache entry %s cannot be used (%s), it will be replaced", ask.key, error)
+            return None, []
+        if found is None or not found[0].is_fresh(self._clock.now_s(), max_age_s=ask.max_age_s):
+            return None, []
+        return found
+
+    def _make(self, prompt: str, llm_string: str, answer: RETURN_VAL_TYPE) -> _Made | None:
+        start = current_start() or ModelStart()
+        asked, control = self._keyed(prompt, llm_string, start), self._control(start)
+        if isinstance(asked, Uncacheable) or control.bypass:
             return None
         self._counters.add(made=1)
         wants_json = any(word in llm_string for word in _ASKS_FOR_JSON)
-        reason = why_not_admitted(answer, wants_json=wants_json, schema=_start().schema)
+        reason = why_not_admitted(answer, wants_json=wants_json, schema=start.schema)
         payload = None if reason else encode_generations(answer)
         if payload is None:
             self._counters.add_reason("skipped", reason or "no_schema")
-            _log.debug("answer not stored (%s): %s", reason or "no_schema", key)
+            _log.debug("answer not stored (%s): %s", reason or "no_schema", asked.key)
             return None
-        header = Header(key_tag=key_tag(key), created_s=int(self._clock.now_s()), ttl_s=self._ttl_s)
-        return key, encode_payload(payload, header, compress_over_bytes=self._compress_over_bytes)
+        ttl_s = self._ttl_s if control.ttl_s is None else control.ttl_s
+        header = Header(key_tag=key_tag(asked.key), created_s=int(self._clock.now_s()), ttl_s=ttl_s)
+        return _Made((asked.key, encode_payload(payload, header, compress_over_bytes=self._compress_over_bytes)), ttl_s)
 
     def _give_up(self, error: Exception) -> None:
         self._counters.add_reason("failures", "internal")
         _log.warning("the cache failed and is passed by: %s", type(error).__name__, exc_info=_log.isEnabledFor(10))
 
 
-def _start() -> ModelStart:
-    return current_start() or ModelStart()
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """What is looked up: a key, how old its answer may be, and the class that was asked for."""
+
+    key: str
+    max_age_s: float | None
+    response_class: type[BaseModel] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What is stored: a key and its entry, and for how long."""
+
+    pair: tuple[str, bytes]
+    ttl_s: int
 
 
 def as_hit(generation: Generation) -> Generation:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from chains.errors import ModelError
 from chains.local_embeddings import LocalEmbeddings, local_model_available
@@ -71,11 +71,31 @@ def build_embeddings(remote: RemoteModels | None) -> tuple[Embeddings, str, int]
     return embeddings, remote.embedding_model, _REQUEST_TEXTS
 
 
+@overload
+def build_chat_model(
+    remote: RemoteModels,
+    *,
+    cache: BaseCache | None = None,
+    temperature: float | None = 0.0,
+    max_tokens: int | None = None,
+) -> BaseChatModel: ...
+
+
+@overload
 def build_chat_model(
     remote: RemoteModels | None,
     *,
     cache: BaseCache | None = None,
-    temperature: float = 0.0,
+    temperature: float | None = 0.0,
+    max_tokens: int | None = None,
+) -> BaseChatModel | None: ...
+
+
+def build_chat_model(
+    remote: RemoteModels | None,
+    *,
+    cache: BaseCache | None = None,
+    temperature: float | None = 0.0,
     max_tokens: int | None = None,
 ) -> BaseChatModel | None:
     """The chat model, answering through `cache`; `None` where no endpoint is given."""

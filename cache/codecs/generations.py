@@ -13,10 +13,14 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, Generation
 from pydantic import BaseModel, ValidationError
 
+from cache.codecs.payloads import decode_payload
 from cache.errors import DecodeError, EntryVersionError
+from cache.keys import key_tag
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from cache.entry import Header
 
 _VERSION = 1
 _DERIVED = {"id", "type"}
@@ -56,6 +60,18 @@ def decode_generations(raw: bytes, *, response_class: type[BaseModel] | None = N
     if not found:
         raise DecodeError("expected at least one stored generation, got none")
     return found
+
+
+def decode_answer(
+    key: str, raw: bytes, *, response_class: type[BaseModel] | None = None
+) -> tuple[Header, list[Generation]]:
+    """Read a whole entry: what it says of itself, and the answers in it.
+
+    Raises:
+        EntryError: not an entry of this key, damaged, or not what `encode_generations` writes.
+    """
+    header, payload = decode_payload(raw, key_tag(key))
+    return header, decode_generations(payload, response_class=response_class)
 
 
 def _encode(generation: Generation) -> dict[str, Any]:

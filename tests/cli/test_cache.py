@@ -98,3 +98,15 @@ def test_failures_show(own_valkey: ValkeyServer, run: Run) -> None:
     assert done.returncode == 1
     assert "refused" in done.stderr.lower()
     assert "Traceback" not in done.stderr
+
+
+def test_explain_finds_what_the_service_has_stored(run: Run, redis_url: str, namespace: str) -> None:
+    """The key of a question, what it is made of, and whether its answer is there; get takes the key."""
+    settings = CacheSettings(namespace=namespace, deadline_ms=5000)
+    with SyncCacheService.from_url(redis_url, settings=settings) as service:
+        assert service.cache_openai_response("How far?", "Far.", "gpt-4o", 0.7, 100)
+    call = ("--model", "gpt-4o", "--temperature", "0.7", "--max-tokens", "100")
+    found = json.loads(run("explain", "How far?", *call, "--json").stdout)
+    assert (found["is_stored"], found["parts"]["namespace"], found["parts"]["model"]) == (True, namespace, "gpt-4o")
+    assert "Far." in run("get", found["key"]).stdout
+    assert "not stored" in run("explain", "-", *call, answer="How near?").stdout

@@ -21,7 +21,6 @@ from tests.openai_server import CHAT, EMBEDDINGS, MODELS, OpenAIServer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from langchain_core.language_models import BaseChatModel
     from langchain_core.runnables import Runnable
     from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 
@@ -51,7 +50,7 @@ class Application:
             self.underlying, self.store, model=name, batch_size=size, settings=settings
         )
         responses = ResponseCache(self.store, settings=settings)
-        self.chat_model = cast("BaseChatModel", build_chat_model(remote, cache=responses))
+        self.chat_model = build_chat_model(remote, cache=responses)
         self.chain = build_match_chain(self.embeddings, chat_model=self.chat_model)
         self.computed_chain = build_match_chain(self.embeddings)
 

@@ -122,3 +122,20 @@ def test_the_command_is_there() -> None:
     """The script that is installed names a function that can be called."""
     (script,) = entry_points(group="console_scripts", name=PROJECT["project"]["name"])
     assert callable(script.load())
+
+
+EXAMPLES = re.findall(
+    r"```python\n(.*?)```\n```\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
+)
+
+
+@pytest.mark.parametrize(("code", "shown"), EXAMPLES, ids=range(len(EXAMPLES)))
+def test_the_examples_of_the_readme_print_what_they_say(code: str, shown: str) -> None:
+    """Each example runs as it is printed and shows what stands below it."""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == shown
+
+
+def test_the_readme_has_examples() -> None:
+    """The two that run as printed were found."""
+    assert len(EXAMPLES) == 2

@@ -1,0 +1,60 @@
+"""The key of a request for an answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cache.errors import InvalidKeyError
+from cache.keys import ContentHasher, Key, Kind, build_key
+from cache.requests import CanonicalRequest, Uncacheable, canonical_request
+
+if TYPE_CHECKING:
+    from cache.model_starts import ModelStart
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedRequest:
+    """A request, and the key that it has."""
+
+    key: str
+    request: CanonicalRequest
+
+
+class ResponseKeys:
+    """Makes keys of requests.
+
+    Args:
+        namespace: the tenant.
+        secret: of the hashes.
+        default_base_url: where the model sends its requests when its settings name no endpoint.
+    """
+
+    def __init__(self, *, namespace: str | None, secret: bytes | None, default_base_url: str | None) -> None:
+        self._namespace = namespace
+        self._default_base_url = default_base_url
+        self._hasher = ContentHasher((Kind.OPENAI_RESPONSE,), secret=secret)
+
+    def of(self, prompt: str, llm_string: str, start: ModelStart) -> KeyedRequest | Uncacheable:
+        """The key of a request, or why it has none.
+
+        Args:
+            prompt: as a `BaseCache` gets it.
+            llm_string: as a `BaseCache` gets it.
+            start: what is known of the run beside these strings.
+        """
+        request = canonical_request(
+            prompt,
+            llm_string,
+            default_base_url=self._default_base_url,
+            classes=start.classes,
+            schema=start.schema,
+        )
+        if isinstance(request, Uncacheable):
+            return request
+        digest = self._hasher.digest(request.model, request.parameters, request.prompt)
+        key = Key(Kind.OPENAI_RESPONSE, model=request.model, content_hash=digest.hex(), namespace=self._namespace)
+        try:
+            return KeyedRequest(build_key(key), request)
+        except InvalidKeyError:
+            return Uncacheable("model_name")

@@ -13,7 +13,7 @@ import ast
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -76,11 +76,15 @@ class CanonicalRequest:
         model: the model's name; a bound one goes before the one it was built with.
         parameters: the settings, as canonical JSON, or a hash of the string where it is of no known form.
         prompt: the messages, as canonical JSON, or the verbatim text.
+        temperature: of the settings; `None` where they name none.
+        n: how many answers are asked for.
     """
 
     model: str
     parameters: bytes
     prompt: bytes
+    temperature: float | None = None
+    n: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,16 +120,13 @@ def canonical_request(
     if isinstance(settings, Uncacheable):
         return settings
     messages = _canonical_prompt(prompt)
-    if isinstance(messages, Uncacheable):
-        return messages
-    model, parameters = settings
-    return CanonicalRequest(model, parameters, messages)
+    return messages if isinstance(messages, Uncacheable) else replace(settings, prompt=messages)
 
 
 @lru_cache(maxsize=_N_SETTINGS_KEPT)  # a model with ten tools takes 2 ms to read, and is the same in each call
 def _canonical_settings(
     llm_string: str, default_base_url: str | None, classes: Classes, schema: bytes | None
-) -> tuple[str, bytes] | Uncacheable:
+) -> CanonicalRequest | Uncacheable:
     parsed = _parse_settings(_with_fingerprints(llm_string, classes))
     if parsed is None:
         return _verbatim(llm_string)
@@ -143,7 +144,15 @@ def _canonical_settings(
         parameters["schema"] = hashlib.sha256(schema).hexdigest()
     if _hides_objects(parameters):
         return Uncacheable("hidden_object")
-    return _model_name(called, built), _canonical(parameters)
+    chosen = {**fields, **called}
+    temperature, n = chosen.get("temperature"), chosen.get("n")
+    return CanonicalRequest(
+        _model_name(called, built),
+        _canonical(parameters),
+        prompt=b"",
+        temperature=float(temperature) if isinstance(temperature, int | float) else None,
+        n=n if isinstance(n, int) else 1,
+    )
 
 
 def _with_fingerprints(llm_string: str, classes: Classes) -> str:
@@ -154,11 +163,12 @@ def _with_fingerprints(llm_string: str, classes: Classes) -> str:
     return llm_string
 
 
-def _verbatim(llm_string: str) -> tuple[str, bytes] | Uncacheable:
+def _verbatim(llm_string: str) -> CanonicalRequest | Uncacheable:
     reason = next((word for pattern, word in _UNESTABLISHED if pattern.search(llm_string)), None)
     if reason:
         return Uncacheable(reason)
-    return "unknown", _VERBATIM + hashlib.sha256(llm_string.encode("utf-8", "surrogatepass")).digest()
+    digest = hashlib.sha256(llm_string.encode("utf-8", "surrogatepass")).digest()
+    return CanonicalRequest("unknown", _VERBATIM + digest, prompt=b"")
 
 
 def _parse_settings(llm_string: str) -> tuple[dict[str, Any], dict[str, Any]] | None:

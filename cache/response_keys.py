@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,9 +29,21 @@ class ResponseKeys:
         namespace: the tenant.
         secret: of the hashes.
         default_base_url: where the model sends its requests when its settings name no endpoint.
+        max_temperature: requests over it have no key, nor those that name none; `None` sets no limit.
+        cache_n: whether requests for several answers have one.
     """
 
-    def __init__(self, *, namespace: str | None, secret: bytes | None, default_base_url: str | None) -> None:
+    def __init__(
+        self,
+        *,
+        namespace: str | None,
+        secret: bytes | None,
+        default_base_url: str | None,
+        max_temperature: float | None = None,
+        cache_n: bool = True,
+    ) -> None:
+        self._max_temperature = math.inf if max_temperature is None else max_temperature
+        self._cache_n = cache_n
         self._namespace = namespace
         self._default_base_url = default_base_url
         self._hasher = ContentHasher((Kind.OPENAI_RESPONSE,), secret=secret)
@@ -52,6 +65,10 @@ class ResponseKeys:
         )
         if isinstance(request, Uncacheable):
             return request
+        if (math.inf if request.temperature is None else request.temperature) > self._max_temperature:
+            return Uncacheable("temperature")
+        if request.n > 1 and not self._cache_n:
+            return Uncacheable("several_answers")
         digest = self._hasher.digest(request.model, request.parameters, request.prompt)
         key = Key(Kind.OPENAI_RESPONSE, model=request.model, content_hash=digest.hex(), namespace=self._namespace)
         try:

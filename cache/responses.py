@@ -61,6 +61,9 @@ class ResponseCache(Closing, BaseCache):
         settings: `None` reads the environment.
         counters: where hits and misses are counted.
         clock: where the time comes from.
+        max_temperature: answers to requests over it, or to such that name no temperature, are not cached; `None`, the
+            default, caches them all.
+        cache_n: whether answers are cached where several were asked for; all of them are kept.
 
     Raises:
         InvalidKeyError: the namespace cannot stand in a key.
@@ -76,6 +79,8 @@ class ResponseCache(Closing, BaseCache):
         settings: CacheSettings | None = None,
         counters: Counters | None = None,
         clock: Clock | None = None,
+        max_temperature: float | None = None,
+        cache_n: bool = True,
     ) -> None:
         settings = settings or CacheSettings()
         self._counters = counters or Counters()
@@ -85,7 +90,11 @@ class ResponseCache(Closing, BaseCache):
         self._namespace = check_namespace(settings.namespace if namespace is None else namespace)
         self._compress_over_bytes = settings.compression_threshold_bytes
         self._keys = ResponseKeys(
-            namespace=self._namespace, secret=settings.secret_bytes(), default_base_url=settings.openai_base_url
+            namespace=self._namespace,
+            secret=settings.secret_bytes(),
+            default_base_url=settings.openai_base_url,
+            max_temperature=max_temperature,
+            cache_n=cache_n,
         )
         self._clock = clock or SystemClock()
         self._controls = Controls()
@@ -100,11 +109,20 @@ class ResponseCache(Closing, BaseCache):
         ttl_s: int | None = None,
         namespace: str | None = None,
         settings: CacheSettings | None = None,
+        max_temperature: float | None = None,
+        cache_n: bool = True,
     ) -> Self:
         """Over the store of a URL (see `store_from_url`); `None` is `REDIS_URL`, or else the embedded server."""
         settings = settings or CacheSettings()
         store = open_store(settings, url=url)
-        made = cls(store, ttl_s=ttl_s, namespace=namespace, settings=settings)
+        made = cls(
+            store,
+            ttl_s=ttl_s,
+            namespace=namespace,
+            settings=settings,
+            max_temperature=max_temperature,
+            cache_n=cache_n,
+        )
         made._owned = store
         return made
 
@@ -116,11 +134,20 @@ class ResponseCache(Closing, BaseCache):
         ttl_s: int | None = None,
         namespace: str | None = None,
         settings: CacheSettings | None = None,
+        max_temperature: float | None = None,
+        cache_n: bool = True,
     ) -> Self:
         """Over connections like those of a client of redis-py that the caller has and closes."""
         settings = settings or CacheSettings()
         store = open_store(settings, client=client)
-        made = cls(store, ttl_s=ttl_s, namespace=namespace, settings=settings)
+        made = cls(
+            store,
+            ttl_s=ttl_s,
+            namespace=namespace,
+            settings=settings,
+            max_temperature=max_temperature,
+            cache_n=cache_n,
+        )
         made._owned = store
         return made
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, HumanMessage
 
 from cache import CacheSettings, ConfigurationError, InvalidTTLError, MemoryStore, ResponseCache
 from cache.control import Control, Outcome
@@ -181,3 +181,26 @@ async def test_calls_in_threads_and_tasks_are_seen(bench: Bench) -> None:
 def test_a_plain_control_changes_nothing() -> None:
     """The default asks for nothing."""
     assert Control() == Control(bypass=False, refresh=False, max_age_s=None, ttl_s=None)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "n_requests"), [(None, 2), (0.0, 1), (0.5, 1), (0.6, 2)], ids=["none", "zero", "at", "over"]
+)
+def test_a_limit_on_temperature_leaves_hotter_requests_out(temperature: float | None, n_requests: int) -> None:
+    """Requests over the limit are not cached, nor such whose temperature is left to the provider (trap H17)."""
+    cache = ResponseCache(MemoryStore(), settings=CacheSettings(), max_temperature=0.5)
+    model = CountingChatModel(cache=cache).bind(temperature=temperature)
+    model.invoke(QUESTION)
+    model.invoke(QUESTION)
+    assert cast("Any", model).bound.n_requests == n_requests
+    assert cache.counts().skipped.get("temperature", 0) == (2 if n_requests == 2 else 0)
+
+
+@pytest.mark.parametrize(("cache_n", "n_requests"), [(True, 1), (False, 2)])
+def test_several_answers_can_be_left_out(cache_n: bool, n_requests: int) -> None:  # noqa: FBT001  a parameter of the test
+    """By default all answers to one request are kept; with `cache_n=False`, none (trap H17)."""
+    cache = ResponseCache(MemoryStore(), settings=CacheSettings(), cache_n=cache_n)
+    model = CountingChatModel(cache=cache, n_answers=2)
+    found = [model.generate([[HumanMessage(QUESTION)]], n=2).generations[0] for _ in range(2)]
+    assert [len(each) for each in found] == [2, 2]
+    assert model.n_requests == n_requests

@@ -81,7 +81,7 @@ async def test_a_hit_equals_the_first_answer(world: World, cache: ResponseCache)
 
 @each_world
 async def test_a_hit_is_marked_and_bills_nothing(world: World, cache: ResponseCache) -> None:
-    """A hit says that it is one, uses no tokens, and keeps the original figures beside that."""
+    """A hit says that it is one, uses no tokens, and keeps the original figures beside that (traps L6, H15)."""
     model = chat(cache)
     first, second = [await ask(model, world, "q") for _ in range(2)]
     assert (first.usage_metadata, "resumecache" in first.response_metadata) == (USAGE, False)
@@ -94,14 +94,14 @@ async def test_a_hit_is_marked_and_bills_nothing(world: World, cache: ResponseCa
 
 @each_world
 async def test_each_hit_has_an_id_of_its_own(world: World, cache: ResponseCache) -> None:
-    """No two answers to the same question share a message id, so that a history keeps them all."""
+    """No two answers to the same question share a message id, so that a history keeps them all (traps L5, H14)."""
     model = chat(cache)
     assert len({(await ask(model, world, "q")).id for _ in range(4)}) == 4
 
 
 @each_world
 async def test_changing_a_hit_changes_no_other(world: World, cache: ResponseCache) -> None:
-    """What a caller does to its answer is not seen by the next one."""
+    """What a caller does to its answer is not seen by the next one (traps L11, H13)."""
     model = chat(cache)
     for _ in range(3):
         answer = await ask(model, world, "q")
@@ -112,7 +112,7 @@ async def test_changing_a_hit_changes_no_other(world: World, cache: ResponseCach
 
 @each_world
 async def test_a_conversation_with_hits_in_it_is_found_again(world: World, cache: ResponseCache) -> None:
-    """A second turn is a hit whether the first answer in its history was fresh or a hit."""
+    """A second turn is a hit whether the first answer in its history was fresh or a hit (traps L7, H14)."""
     model = chat(cache, AIMessage("one"), AIMessage("two"))
     for _ in range(3):
         first = await ask(model, world, "q")
@@ -133,7 +133,7 @@ async def test_a_batch_is_looked_up_one_by_one(world: World, cache: ResponseCach
 
 @each_world
 async def test_all_generations_are_kept(world: World, cache: ResponseCache) -> None:
-    """A request for several generations gets all of them again."""
+    """A request for several generations gets all of them again (trap H17)."""
     model = chat(cache, n_answers=3)
     results = []
     for _ in range(2):
@@ -182,7 +182,7 @@ async def test_other_settings_are_another_request(world: World, cache: ResponseC
 @each_world
 @pytest.mark.parametrize("finish", ["length", "content_filter"])
 async def test_a_bad_answer_is_given_once(finish: str, world: World, cache: ResponseCache) -> None:
-    """An answer that was cut or filtered reaches its caller and nobody else."""
+    """An answer that was cut or filtered reaches its caller and nobody else (traps L12, H16)."""
     bad = AIMessage("It is", response_metadata={"finish_reason": finish})
     model = chat(cache, bad, AIMessage("It is sunny."))
     contents = [(await ask(model, world, "q")).content for _ in range(3)]
@@ -210,7 +210,7 @@ async def test_the_global_cache_serves_all_models(world: World) -> None:
 
 @each_world
 async def test_a_broken_store_never_fails_a_call(world: World) -> None:
-    """While the store fails every call is answered by the model; once it is healed, answers are found."""
+    """While the store fails every call is answered by the model; once it is healed, answers are found (L9, H12)."""
     store = BrokenStore(StoreError("broken", reason="response"))
     model = chat(ResponseCache(store, settings=SETTINGS), AIMessage("fine"))
     for _ in range(3):
@@ -223,7 +223,7 @@ async def test_a_broken_store_never_fails_a_call(world: World) -> None:
 
 @each_world
 async def test_a_store_with_a_bug_never_fails_a_call(world: World) -> None:
-    """Whatever a store raises, looking up finds nothing and updating does nothing; it is counted."""
+    """Whatever a store raises, looking up finds nothing and updating does nothing; it is counted (L9, H12)."""
     store = BrokenStore(ValueError("a bug"))  # type: ignore[arg-type]  # on purpose
     cache = ResponseCache(store, settings=SETTINGS)
     assert await world.lookup(cache, "q", "[('model', 'm')]") is None
@@ -249,3 +249,18 @@ async def test_both_worlds_share_answers(cache: ResponseCache, valkey: ValkeySer
     model.invoke("two")
     await model.ainvoke("two")
     assert model.n_requests == 2
+
+
+@each_world
+async def test_hits_do_not_lengthen_the_life_of_an_answer(
+    world: World, cache: ResponseCache, valkey: ValkeyServer
+) -> None:
+    """An answer that is asked for all the time ends when it was said to (trap H24)."""
+    model = chat(cache)
+    await ask(model, world, "question")
+    [key] = valkey.command("KEYS", "*")
+    valkey.command("EXPIRE", key.decode(), "100")
+    for _ in range(3):
+        await ask(model, world, "question")
+    assert model.n_requests == 1
+    assert 0 < int(valkey.command("TTL", key.decode())) <= 100

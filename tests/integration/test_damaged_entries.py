@@ -114,7 +114,7 @@ async def test_an_entry_of_another_text_is_not_served(world: World, server: Valk
 
 @each_world
 async def test_an_answer_to_another_question_is_not_served(world: World, server: ValkeyServer) -> None:
-    """An answer that was moved to the key of another question is not taken for that question's."""
+    """An answer that was moved to the key of another question is not taken for it (trap H40)."""
     async with ResponseCache.from_url(server.url, settings=SETTINGS) as cache:
         await world.update(cache, "one", LLM, ANSWER)
         key = only_key(server)

@@ -102,7 +102,7 @@ def run(script: str, url: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_one_store_serves_one_loop_after_the_other(proxy: FaultProxy) -> None:
-    """A store that is used in `asyncio.run` again and again, and never closed, works and leaves no connection open."""
+    """A store that is used in `asyncio.run` again and again, and never closed, works and leaves no connection (H27)."""
     store = patient(proxy.url)
     asyncio.run(store.amset([(KEY, VALUE)]))
     assert [asyncio.run(store.amget([KEY])) for _ in range(5)] == [[VALUE]] * 5
@@ -190,7 +190,7 @@ async def test_a_time_out_of_a_busy_loop_does_not_count_against_the_server(proxy
 
 @pytest.mark.parametrize("script", [FORK_WITH_THREADS, FORK_WITH_TASKS, FORK_WHILE_DOWN])
 def test_a_forked_child_and_its_parent_both_go_on(script: str, proxy: FaultProxy) -> None:
-    """After a fork, parent and child use the store with connections and a breaker of their own, without a warning."""
+    """After a fork, parent and child use the store with connections and a breaker of their own, and no warning (H27)."""
     done = run(script, proxy.url)
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -55,7 +55,7 @@ async def test_each_batch_is_stored_at_once(world: World, proxy: FaultProxy) -> 
 
 @each_world
 async def test_an_answer_costs_one_round_trip_each_way(world: World, proxy: FaultProxy) -> None:
-    """Looking up an answer is one MGET, storing it one SET."""
+    """Looking up an answer is one MGET, storing it one SET (trap H23)."""
     async with ResponseCache.from_url(proxy.url, settings=SETTINGS) as cache:
         await world.lookup(cache, "question", LLM)
         await world.update(cache, "question", LLM, [Generation(text="fine")])
@@ -77,7 +77,7 @@ async def test_values_without_a_time_to_live_cost_one_round_trip(world: World, p
 
 @each_world
 async def test_a_server_without_msetex_is_asked_once(world: World, proxy: FaultProxy) -> None:
-    """Where the server does not know MSETEX, values and expiries go out as a pipeline of SETs from then on."""
+    """Where the server does not know MSETEX, values and expiries go out as a pipeline of SETs from then on (H23)."""
     proxy.reply_with(b"-ERR unknown command 'MSETEX', with args beginning with: 'k'\r\n", only=frozenset({b"MSETEX"}))
     async with store_from_url(proxy.url, deadline=Deadline(PATIENT_S)) as store:
         await world.mset(store, [("a", b"1"), ("b", b"2")], ttl_s=60)

@@ -164,7 +164,7 @@ def test_anything_else_is_a_decode_error(document: str) -> None:
 
 
 def test_no_class_or_code_comes_from_the_store() -> None:
-    """LangChain's own constructor notation in the bytes is data, never an instruction (CVE-2025-68664)."""
+    """LangChain's own constructor notation in the bytes is data, never an instruction (L13, H18; CVE-2025-68664)."""
     evil = {"lc": 1, "type": "constructor", "id": ["langchain_core", "prompts", "PromptTemplate"], "kwargs": {}}
     raw = json.dumps({"v": 1, "generations": [{"message": {"content": "", "response_metadata": evil}, "info": evil}]})
     [found] = decode_generations(raw.encode())

@@ -83,6 +83,12 @@ def test_no_file_is_of_one_machine() -> None:
     assert {str(path.relative_to(ROOT)): m[0] for path, text in texts.items() if (m := pattern.search(text))} == {}
 
 
+def test_no_weak_hash_is_used() -> None:
+    """MD5 and SHA-1 collide on purpose, and fail where only approved hashes are allowed (trap H9)."""
+    code = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    assert [path.name for path in code if re.search(r"\b(md5|sha1)\b", path.read_text(encoding="utf-8"))] == []
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_says_that_it_is_typed(package: str) -> None:
     """Each package that is shipped carries the mark of PEP 561."""

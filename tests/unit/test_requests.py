@@ -202,7 +202,7 @@ NOT_OF_A_CALL = {"base_url", "organization", "default_query"}
     ids=lambda changes: next(iter(changes)),
 )
 def test_a_call_with_other_settings_misses(changes: dict[str, Any]) -> None:
-    """What a call adds to the settings counts as what the model was built with does (trap L16)."""
+    """What a call adds to the settings counts as what the model was built with does (traps L16, H10)."""
     changes = {"extra_headers" if name == "default_headers" else name: value for name, value in changes.items()}
     assert request(ask(model())) != request(ask(model().bind(**changes)))
 

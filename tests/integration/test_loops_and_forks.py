@@ -190,7 +190,7 @@ async def test_a_time_out_of_a_busy_loop_does_not_count_against_the_server(proxy
 
 @pytest.mark.parametrize("script", [FORK_WITH_THREADS, FORK_WITH_TASKS, FORK_WHILE_DOWN])
 def test_a_forked_child_and_its_parent_both_go_on(script: str, proxy: FaultProxy) -> None:
-    """After a fork, parent and child use the store with connections and a breaker of their own, and no warning (H27)."""
+    """After a fork, both use the store with connections and a breaker of their own, and no warning (H27)."""
     done = run(script, proxy.url)
     assert (done.returncode, done.stderr) == (0, "")
 

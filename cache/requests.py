@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import Any
 
 import orjson
+from langchain_core.messages import LC_AUTO_PREFIX
 
 from cache.parameters import OPENAI_BASE_URL
 
@@ -275,9 +276,18 @@ def _message(message: dict[str, Any], numbers: dict[str, int]) -> tuple[Any, dic
         extra = {name: value for name, value in extra.items() if name != "parsed" and value is not None}
         fields["additional_kwargs"] = _numbered_calls(extra, numbers)
     fields = _numbered_calls(fields, numbers)
+    if isinstance(fields.get("content"), list):
+        fields["content"] = [_without_made_up_id(block) for block in fields["content"]]
     if "tool_call_id" in fields:
         fields["tool_call_id"] = _number(fields["tool_call_id"], numbers)
     return message["id"], {name: value for name, value in fields.items() if name == "content" or _says_something(value)}
+
+
+def _without_made_up_id(block: Any) -> Any:
+    """Drop the id that LangChain makes up anew for a file or a sound each time that one is asked about."""
+    if isinstance(block, dict) and str(block.get("id", "")).startswith(LC_AUTO_PREFIX):
+        return {name: value for name, value in block.items() if name != "id"}
+    return block
 
 
 def _numbered_calls(fields: dict[str, Any], numbers: dict[str, int]) -> dict[str, Any]:

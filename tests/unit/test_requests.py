@@ -471,6 +471,29 @@ def test_ids_of_tool_calls_hit() -> None:
     assert request(ask(model(), CONVERSATION)) == request(ask(model(), renamed))
 
 
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "file", "file": {"filename": "cv.pdf", "file_data": "data:application/pdf;base64,AAAA"}},
+        {"type": "input_audio", "input_audio": {"format": "wav", "data": "AAAA"}},
+    ],
+    ids=lambda block: block["type"],
+)
+def test_the_id_that_a_block_of_content_gets_each_time_hits(block: dict[str, Any]) -> None:
+    """LangChain gives a file or a sound another id each time that one is asked about it; none of them is sent."""
+    one, other = (ask(model(), [HumanMessage([block])]) for _ in range(2))
+    assert one.prompt != other.prompt
+    assert request(one) == request(other)
+
+
+def test_an_id_that_is_not_made_up_misses() -> None:
+    """The id of a file that the provider keeps tells it from another."""
+    one, other = (
+        ask(model(), [HumanMessage([{"type": "file", "file": {"file_id": name}}])]) for name in ("file-1", "file-2")
+    )
+    assert request(one) != request(other)
+
+
 def test_the_artifact_of_a_tool_hits() -> None:
     """What a tool keeps for the application is never sent to a model, so it changes no key, whatever it is."""
     plain = request(ask(model(), CONVERSATION))

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import logging
-import uuid
 from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.caches import RETURN_VAL_TYPE, BaseCache
-from langchain_core.messages import AIMessage
-from langchain_core.messages.ai import UsageMetadata
-from langchain_core.outputs import ChatGeneration, Generation
 from typing_extensions import override
 
 from cache.admission import why_not_admitted
@@ -22,20 +18,21 @@ from cache.completion_models import has_hidden_settings
 from cache.counters import Counters, Counts
 from cache.entry import Header
 from cache.errors import EntryError, InvalidKeyError
+from cache.hits import as_hit
 from cache.keys import ContentHasher, Key, Kind, build_key, check_namespace, key_prefix, key_tag
 from cache.opening import open_store, store_for
 from cache.requests import Uncacheable, canonical_request
 from cache.settings import CacheSettings, check_ttl
+from cache.streams import StreamEntry, key_of_stream
 
 if TYPE_CHECKING:
+    from langchain_core.outputs import Generation
     from langchain_core.stores import ByteStore
 
     from cache.stores.base import Store
 
 _log = logging.getLogger("resumecache")
-HIT_MARK = "resumecache"
 _ASKS_FOR_JSON = ("'type': 'json_schema'", "'type': 'json_object'")  # as LangChain writes a response format
-_USAGE_FIELDS = ("token_usage", "usage")
 
 
 class ResponseCache(Closing, BaseCache):
@@ -156,6 +153,26 @@ class ResponseCache(Closing, BaseCache):
         pair = self._entry(prompt, llm_string, answer)
         return pair is not None and await self.store.asave([pair], ttl_s=self._ttl_s)
 
+    def stream_entry(self, prompt: str, llm_string: str) -> StreamEntry | None:
+        """Where a stream of the answer to a request is kept; `None` where it is not cached. Never raises."""
+        try:
+            key = self._key(prompt, llm_string)
+            if key is None:
+                return None
+            return StreamEntry(
+                key=key,
+                stream_key=key_of_stream(key),
+                store=self.store,
+                ttl_s=self._ttl_s,
+                compress_over_bytes=self._compress_over_bytes,
+                wants_json=_wants_json(llm_string),
+                counters=self._counters,
+                clock=self._clock,
+            )
+        except Exception as error:  # noqa: BLE001  a cache may never fail the call that it serves
+            self._give_up(error)
+            return None
+
     @override
     def clear(self, **kwargs: Any) -> None:
         """Delete the answers of this namespace, and nothing else; here a failing store shows as a `StoreError`."""
@@ -223,7 +240,7 @@ class ResponseCache(Closing, BaseCache):
         if key is None:
             return None
         self._counters.add(made=1)
-        reason = why_not_admitted(answer, wants_json=any(word in llm_string for word in _ASKS_FOR_JSON))
+        reason = why_not_admitted(answer, wants_json=_wants_json(llm_string))
         payload = None if reason else encode_generations(answer)
         if payload is None:
             self._counters.add_reason("skipped", reason or "no_schema")
@@ -237,18 +254,5 @@ class ResponseCache(Closing, BaseCache):
         _log.warning("the cache failed and is passed by: %s", type(error).__name__, exc_info=_log.isEnabledFor(10))
 
 
-def as_hit(generation: Generation) -> Generation:
-    """Mark a stored answer as one: a new message id, usage that bills nothing, the original figures beside it.
-
-    The mark stands in `response_metadata["resumecache"]`, which is no part of later requests' keys.
-    """
-    if not isinstance(generation, ChatGeneration) or not isinstance(generation.message, AIMessage):
-        return generation
-    message = generation.message
-    metadata = dict(message.response_metadata)
-    billed = {name: metadata.pop(name) for name in _USAGE_FIELDS if name in metadata}
-    metadata[HIT_MARK] = {"hit": True, "usage_metadata": message.usage_metadata, **billed}
-    message.response_metadata = metadata
-    message.usage_metadata = UsageMetadata(input_tokens=0, output_tokens=0, total_tokens=0)
-    message.id = f"lc_run--{uuid.uuid4()}"
-    return generation
+def _wants_json(llm_string: str) -> bool:
+    return any(word in llm_string for word in _ASKS_FOR_JSON)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cache.chat import cached
 from cache.counters import Counts
 from cache.embeddings import CacheBackedEmbeddings
 from cache.errors import (
@@ -31,6 +32,7 @@ __all__ = [
     "ResponseCache",
     "Store",
     "StoreError",
+    "cached",
     "store_from_client",
     "store_from_url",
 ]

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import logging
-import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.caches import RETURN_VAL_TYPE, BaseCache
-from langchain_core.messages import AIMessage
-from langchain_core.messages.ai import UsageMetadata
-from langchain_core.outputs import ChatGeneration, Generation
 from typing_extensions import override
 
 from cache.admission import why_not_admitted
@@ -25,6 +21,7 @@ from cache.counters import Counters, Counts
 from cache.entry import Header
 from cache.errors import ConfigurationError, EntryError, InvalidTTLError
 from cache.explaining import Explainer, Explanation
+from cache.hits import as_hit
 from cache.keys import Kind, check_namespace, key_prefix, key_tag
 from cache.model_calls import model_call
 from cache.model_starts import ModelStart, current_start, watch_models
@@ -32,10 +29,12 @@ from cache.opening import bare_store, open_store, store_for
 from cache.requests import Uncacheable
 from cache.response_keys import KeyedRequest, ResponseKeys
 from cache.settings import CacheSettings, check_ttl
+from cache.streams import StreamEntry, key_of_stream
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from langchain_core.outputs import Generation
     from langchain_core.runnables import Runnable
     from langchain_core.stores import ByteStore
     from pydantic import BaseModel
@@ -43,9 +42,7 @@ if TYPE_CHECKING:
     from cache.stores.base import Store
 
 _log = logging.getLogger("resumecache")
-HIT_MARK = "resumecache"
 _ASKS_FOR_JSON = ("'type': 'json_schema'", "'type': 'json_object'")  # as LangChain writes a response format
-_USAGE_FIELDS = ("token_usage", "usage")
 
 
 class ResponseCache(Closing, BaseCache):
@@ -242,6 +239,33 @@ class ResponseCache(Closing, BaseCache):
         made = self._make(prompt, llm_string, answer)
         return made is not None and await self.store.asave([made.pair], ttl_s=made.ttl_s)
 
+    def stream_entry(self, prompt: str, llm_string: str) -> StreamEntry | None:
+        """Where a stream of the answer to a request is kept; `None` where it is not cached. Never raises."""
+        try:
+            start = current_start() or ModelStart()
+            asked, control = self._keyed(prompt, llm_string, start), self._control(start)
+            if isinstance(asked, Uncacheable) or control.bypass:
+                reason = asked.reason if isinstance(asked, Uncacheable) else "bypass"
+                self._skip(reason)
+                return None
+            self._explainer.note(asked)
+            return StreamEntry(
+                key=asked.key,
+                stream_key=key_of_stream(asked.key),
+                store=self.store,
+                ttl_s=self._ttl_s if control.ttl_s is None else control.ttl_s,
+                compress_over_bytes=self._compress_over_bytes,
+                wants_json=_wants_json(llm_string),
+                schema=start.schema,
+                control=control,
+                controls=self._controls,
+                counters=self._counters,
+                clock=self._clock,
+            )
+        except Exception as error:  # noqa: BLE001  a cache may never fail the call that it serves
+            self._give_up(error)
+            return None
+
     @override
     def clear(self, **kwargs: Any) -> None:
         """Delete the answers of this namespace, and nothing else; here a failing store shows as a `StoreError`."""
@@ -322,8 +346,7 @@ class ResponseCache(Closing, BaseCache):
         if isinstance(asked, Uncacheable) or control.bypass:
             return None
         self._counters.add(made=1)
-        wants_json = any(word in llm_string for word in _ASKS_FOR_JSON)
-        reason = why_not_admitted(answer, wants_json=wants_json, schema=start.schema)
+        reason = why_not_admitted(answer, wants_json=_wants_json(llm_string), schema=start.schema)
         payload = None if reason else encode_generations(answer)
         if payload is None:
             self._counters.add_reason("skipped", reason or "no_schema")
@@ -336,6 +359,10 @@ class ResponseCache(Closing, BaseCache):
     def _give_up(self, error: Exception) -> None:
         self._counters.add_reason("failures", "internal")
         _log.warning("the cache failed and is passed by: %s", type(error).__name__, exc_info=_log.isEnabledFor(10))
+
+
+def _wants_json(llm_string: str) -> bool:
+    return any(word in llm_string for word in _ASKS_FOR_JSON)
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,20 +380,3 @@ class _Made:
 
     pair: tuple[str, bytes]
     ttl_s: int
-
-
-def as_hit(generation: Generation) -> Generation:
-    """Mark a stored answer as one: a new message id, usage that bills nothing, the original figures beside it.
-
-    The mark stands in `response_metadata["resumecache"]`, which is no part of later requests' keys.
-    """
-    if not isinstance(generation, ChatGeneration) or not isinstance(generation.message, AIMessage):
-        return generation
-    message = generation.message
-    metadata = dict(message.response_metadata)
-    billed = {name: metadata.pop(name) for name in _USAGE_FIELDS if name in metadata}
-    metadata[HIT_MARK] = {"hit": True, "usage_metadata": message.usage_metadata, **billed}
-    message.response_metadata = metadata
-    message.usage_metadata = UsageMetadata(input_tokens=0, output_tokens=0, total_tokens=0)
-    message.id = f"lc_run--{uuid.uuid4()}"
-    return generation

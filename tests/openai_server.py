@@ -11,7 +11,7 @@ import json
 import socket
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -24,7 +24,16 @@ from typing_extensions import override
 from tests.fakes import CountingEmbeddings
 
 Body: TypeAlias = dict[str, Any]
-Answer: TypeAlias = str | Body | Callable[[Body], str]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCalls:
+    """An answer that asks for tools, each by its name and arguments; the ids are new in every answer."""
+
+    calls: tuple[tuple[str, Body], ...]
+
+
+Answer: TypeAlias = str | Body | ToolCalls | Callable[[Body], str | ToolCalls]
 
 CHAT, EMBEDDINGS, MODELS = "/v1/chat/completions", "/v1/embeddings", "/v1/models"
 _HOST = "127.0.0.1"
@@ -58,7 +67,7 @@ class OpenAIServer:
         requests: every request in order; those that failed too.
         width: numbers in an embedding, unless a request asks for `dimensions`.
         usage: what each chat answer says that it cost.
-        finish_reason: what each chat answer ends with.
+        finish_reason: what each chat answer ends with; without one, a stream just ends.
         refusal: said instead of the answer, if anything.
     """
 
@@ -66,7 +75,7 @@ class OpenAIServer:
         self.requests: list[Request] = []
         self.width = 8
         self.usage = {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30}
-        self.finish_reason = "stop"
+        self.finish_reason: str | None = "stop"
         self.refusal: str | None = None
         self._name = uuid.uuid4().hex  # LangChain keeps clients by URL, closed ones too, and ports come round again
         self._answers: list[Answer] = ["fine"]
@@ -75,6 +84,9 @@ class OpenAIServer:
         self._lock = threading.Lock()
         self._goes_on = threading.Event()
         self._goes_on.set()
+        self._flows_on = threading.Event()
+        self._n_events: int | None = None
+        self._is_cutting = False
         self.latency_s = latency_s
         self._is_closing = threading.Event()
         self._server = _Server(self)
@@ -93,7 +105,8 @@ class OpenAIServer:
         """Answer with these in turn, the last one again and again.
 
         Args:
-            answers: a text; an object, which is answered as JSON; or what makes a text from the request's body.
+            answers: a text; an object, which is answered as JSON; calls of tools; or what makes a text or calls from
+                the request's body.
         """
         with self._lock:
             self._answers = list(answers)
@@ -106,12 +119,28 @@ class OpenAIServer:
     def recover(self) -> None:
         """Answer again."""
         with self._lock:
-            self._failure = None
+            self._failure = self._n_events = None
         self._goes_on.set()
+        self._flows_on.set()
 
     def hang(self) -> None:
         """Accept requests and answer none of them before `recover`."""
         self._goes_on.clear()
+
+    def stall_after(self, n_events: int) -> None:
+        """Send so many events of each stream, and the others after `recover`."""
+        self._n_events, self._is_cutting = n_events, False
+        self._flows_on.clear()
+
+    def cut_after(self, n_events: int) -> None:
+        """Send so many events of each stream and hang up, until `recover`."""
+        self._n_events, self._is_cutting = n_events, True
+
+    def may_go_on(self) -> bool:
+        """Wait until the rest of a stream may be sent; False if it never is."""
+        if not self._is_cutting:
+            self._flows_on.wait()
+        return not self._is_cutting
 
     def vector(self, text: str, *, model: str, width: int | None = None) -> list[float]:
         """The embedding of a text, without a request."""
@@ -123,6 +152,7 @@ class OpenAIServer:
 
     def __exit__(self, *_: object) -> None:
         self._goes_on.set()
+        self._flows_on.set()
         self._is_closing.set()
         self._server.shutdown()
         self._server.hang_up()
@@ -159,17 +189,44 @@ class OpenAIServer:
         with self._lock:
             answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         content = None if self.refusal else _content(answer, body)
+        if isinstance(content, ToolCalls):
+            return self._tool_calls(body, content)
         if body.get("stream"):
-            return _Reply.of_events(self._chunks(body, content or ""))
+            return self._events(self._chunks(body, content or ""))
         message = {"role": "assistant", "content": content, "refusal": self.refusal}
         choice = {"message": message, "finish_reason": self.finish_reason}
         choices = [{"index": index, **choice} for index in range(body.get("n") or 1)]
         return _Reply.of_json(self._completion(body, "chat.completion", choices) | {"usage": self.usage})
 
+    def _tool_calls(self, body: Body, asked: ToolCalls) -> _Reply:
+        calls: list[Body] = [
+            {
+                "id": f"call_{uuid.uuid4().hex}",
+                "type": "function",
+                "function": {"name": name, "arguments": json.dumps(arguments)},
+            }
+            for name, arguments in asked.calls
+        ]
+        if body.get("stream"):
+            deltas = [delta for index, call in enumerate(calls) for delta in _call_deltas(index, call)]
+            return self._events(self._chunks_of(body, deltas, "tool_calls"))
+        message = {"role": "assistant", "content": None, "tool_calls": calls}
+        choices = [{"index": 0, "message": message, "finish_reason": "tool_calls"}]
+        return _Reply.of_json(self._completion(body, "chat.completion", choices) | {"usage": self.usage})
+
+    def _events(self, values: list[Body]) -> _Reply:
+        events = [f"data: {json.dumps(value)}\n\n".encode() for value in values] + [b"data: [DONE]\n\n"]
+        n_at_once = len(events) if self._n_events is None else self._n_events
+        data = b"".join(events[:n_at_once]), b"".join(events[n_at_once:])
+        return _Reply(HTTPStatus.OK, "text/event-stream", *data)
+
     def _chunks(self, body: Body, content: str) -> list[Body]:
         deltas = [{"content": word} for word in content.replace(" ", " \0").split("\0")]
+        return self._chunks_of(body, deltas, self.finish_reason)
+
+    def _chunks_of(self, body: Body, deltas: Sequence[Body], finish_reason: str | None) -> list[Body]:
         choices: list[Body] = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
-        choices.append({"index": 0, "delta": {}, "finish_reason": self.finish_reason})
+        choices.append({"index": 0, "delta": {}, "finish_reason": finish_reason})
         chunks = [self._completion(body, "chat.completion.chunk", [choice]) for choice in choices]
         if (body.get("stream_options") or {}).get("include_usage"):
             chunks.append(self._completion(body, "chat.completion.chunk", []) | {"usage": self.usage})
@@ -193,15 +250,11 @@ class _Reply:
     status: HTTPStatus
     kind: str
     data: bytes
+    rest: bytes = b""
 
     @classmethod
     def of_json(cls, value: Body, status: HTTPStatus = HTTPStatus.OK) -> _Reply:
         return cls(status, "application/json", json.dumps(value).encode())
-
-    @classmethod
-    def of_events(cls, values: list[Body]) -> _Reply:
-        lines = [f"data: {json.dumps(value)}\n\n" for value in values]
-        return cls(HTTPStatus.OK, "text/event-stream", "".join([*lines, "data: [DONE]\n\n"]).encode())
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -225,12 +278,17 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, reply: _Reply) -> None:
         self.send_response(reply.status)
         self.send_header("Content-Type", reply.kind)
-        self.send_header("Content-Length", str(len(reply.data)))
+        self.send_header("Content-Length", str(len(reply.data) + len(reply.rest)))
         for name, value in _RETRY_AT_ONCE.items() if reply.status >= HTTPStatus.BAD_REQUEST else ():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(reply.data)
         self.wfile.flush()
+        if reply.rest and cast("_Server", self.server).provider.may_go_on():
+            self.wfile.write(reply.rest)
+            self.wfile.flush()
+        elif reply.rest:
+            self.close_connection = True
 
     @override
     def log_message(self, *_: object) -> None:
@@ -271,10 +329,19 @@ def _error(status: HTTPStatus, message: str) -> _Reply:
     return _Reply.of_json({"error": {"message": message, "type": "test", "code": str(status.value)}}, status)
 
 
-def _content(answer: Answer, body: Body) -> str:
+def _content(answer: Answer, body: Body) -> str | ToolCalls:
     if callable(answer):
         return answer(body)
-    return answer if isinstance(answer, str) else json.dumps(answer)
+    return answer if isinstance(answer, str | ToolCalls) else json.dumps(answer)
+
+
+def _call_deltas(index: int, call: Body) -> list[Body]:
+    """A call of a tool as a stream has it: its name, and then its arguments in two halves."""
+    arguments = call["function"]["arguments"]
+    halves = arguments[: len(arguments) // 2], arguments[len(arguments) // 2 :]
+    first = call | {"function": {"name": call["function"]["name"], "arguments": ""}}
+    parts = [first, *({"function": {"arguments": half}} for half in halves)]
+    return [{"tool_calls": [{"index": index, **part}]} for part in parts]
 
 
 def _base64(vector: list[float]) -> str:

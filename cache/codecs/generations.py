@@ -79,7 +79,7 @@ def _encode(generation: Generation) -> dict[str, Any]:
         return {"text": generation.text, "info": generation.generation_info}
     if type(generation) is not ChatGeneration or type(generation.message) is not AIMessage:
         raise TypeError(f"no schema for {type(generation).__name__}")
-    fields = _jsonable_message(generation.message).model_dump(exclude=_DERIVED, exclude_defaults=True)
+    fields = jsonable_message(generation.message).model_dump(exclude=_DERIVED, exclude_defaults=True)
     return {"message": fields, "info": generation.generation_info}
 
 
@@ -93,7 +93,7 @@ def _decode(item: dict[str, Any], response_class: type[BaseModel] | None) -> Gen
     return ChatGeneration(message=message, generation_info=item["info"])
 
 
-def _jsonable_message(message: AIMessage) -> AIMessage:
+def jsonable_message(message: AIMessage) -> AIMessage:
     """The same message with a parsed pydantic object as its fields; the parser above accepts both."""
     parsed = message.additional_kwargs.get("parsed")
     if not isinstance(parsed, BaseModel):
@@ -106,5 +106,5 @@ def _jsonable_message(message: AIMessage) -> AIMessage:
 def _comparable(generation: Generation) -> Any:
     if not isinstance(generation, ChatGeneration) or not isinstance(generation.message, AIMessage):
         return generation
-    message = _jsonable_message(generation.message).model_copy(update={"id": None})
+    message = jsonable_message(generation.message).model_copy(update={"id": None})
     return generation.model_copy(update={"message": message})

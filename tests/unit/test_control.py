@@ -6,10 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage
 
 from cache import CacheSettings, ConfigurationError, InvalidTTLError, MemoryStore, ResponseCache
-from cache.control import Control, Outcome
+from cache.chat import cached
+from cache.control import Control, Observation, Outcome
 from tests.fakes import CountingChatModel, FakeClock
 
 if TYPE_CHECKING:
@@ -204,3 +206,23 @@ def test_several_answers_can_be_left_out(cache_n: bool, n_requests: int) -> None
     found = [model.generate([[HumanMessage(QUESTION)]], n=2).generations[0] for _ in range(2)]
     assert [len(each) for each in found] == [2, 2]
     assert model.n_requests == n_requests
+
+
+def test_streams_are_controlled_and_observed_too() -> None:
+    """A wrapped model's streams are bypassed, refreshed and noted as its answers are."""
+    cache = ResponseCache(MemoryStore(), settings=CacheSettings())
+    model = cached(FakeListChatModel(responses=["ab", "cd", "ef"]), cache)
+    seen_by: list[Observation] = []
+    for changes in ({}, {}, {"refresh": True}, {"bypass": True}, {}):
+        with cache.observe() as seen:
+            text = "".join(chunk.text for chunk in model.stream(QUESTION, {"metadata": {"resumecache": changes}}))
+        seen_by.append(seen)
+        assert text == {0: "ab", 1: "ab", 2: "cd", 3: "ef", 4: "cd"}[len(seen_by) - 1]
+    outcomes = [[(each.outcome, each.reason) for each in seen.requests] for seen in seen_by]
+    assert outcomes == [
+        [(Outcome.MISS, None)],
+        [(Outcome.HIT, None)],
+        [(Outcome.SKIPPED, "refresh")],
+        [(Outcome.SKIPPED, "bypass")],
+        [(Outcome.HIT, None)],
+    ]

@@ -11,7 +11,7 @@ import json
 import socket
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -24,7 +24,16 @@ from typing_extensions import override
 from tests.fakes import CountingEmbeddings
 
 Body: TypeAlias = dict[str, Any]
-Answer: TypeAlias = str | Body | Callable[[Body], str]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCalls:
+    """An answer that asks for tools, each by its name and arguments; the ids are new in every answer."""
+
+    calls: tuple[tuple[str, Body], ...]
+
+
+Answer: TypeAlias = str | Body | ToolCalls | Callable[[Body], str | ToolCalls]
 
 CHAT, EMBEDDINGS, MODELS = "/v1/chat/completions", "/v1/embeddings", "/v1/models"
 _HOST = "127.0.0.1"
@@ -93,7 +102,8 @@ class OpenAIServer:
         """Answer with these in turn, the last one again and again.
 
         Args:
-            answers: a text; an object, which is answered as JSON; or what makes a text from the request's body.
+            answers: a text; an object, which is answered as JSON; calls of tools; or what makes a text or calls from
+                the request's body.
         """
         with self._lock:
             self._answers = list(answers)
@@ -159,6 +169,8 @@ class OpenAIServer:
         with self._lock:
             answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         content = None if self.refusal else _content(answer, body)
+        if isinstance(content, ToolCalls):
+            return self._tool_calls(body, content)
         if body.get("stream"):
             return _Reply.of_events(self._chunks(body, content or ""))
         message = {"role": "assistant", "content": content, "refusal": self.refusal}
@@ -166,10 +178,29 @@ class OpenAIServer:
         choices = [{"index": index, **choice} for index in range(body.get("n") or 1)]
         return _Reply.of_json(self._completion(body, "chat.completion", choices) | {"usage": self.usage})
 
+    def _tool_calls(self, body: Body, asked: ToolCalls) -> _Reply:
+        calls: list[Body] = [
+            {
+                "id": f"call_{uuid.uuid4().hex}",
+                "type": "function",
+                "function": {"name": name, "arguments": json.dumps(arguments)},
+            }
+            for name, arguments in asked.calls
+        ]
+        if body.get("stream"):
+            deltas = [{"tool_calls": [{"index": index, **call}]} for index, call in enumerate(calls)]
+            return _Reply.of_events(self._chunks_of(body, deltas, "tool_calls"))
+        message = {"role": "assistant", "content": None, "tool_calls": calls}
+        choices = [{"index": 0, "message": message, "finish_reason": "tool_calls"}]
+        return _Reply.of_json(self._completion(body, "chat.completion", choices) | {"usage": self.usage})
+
     def _chunks(self, body: Body, content: str) -> list[Body]:
         deltas = [{"content": word} for word in content.replace(" ", " \0").split("\0")]
+        return self._chunks_of(body, deltas, self.finish_reason)
+
+    def _chunks_of(self, body: Body, deltas: Sequence[Body], finish_reason: str) -> list[Body]:
         choices: list[Body] = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
-        choices.append({"index": 0, "delta": {}, "finish_reason": self.finish_reason})
+        choices.append({"index": 0, "delta": {}, "finish_reason": finish_reason})
         chunks = [self._completion(body, "chat.completion.chunk", [choice]) for choice in choices]
         if (body.get("stream_options") or {}).get("include_usage"):
             chunks.append(self._completion(body, "chat.completion.chunk", []) | {"usage": self.usage})
@@ -271,10 +302,10 @@ def _error(status: HTTPStatus, message: str) -> _Reply:
     return _Reply.of_json({"error": {"message": message, "type": "test", "code": str(status.value)}}, status)
 
 
-def _content(answer: Answer, body: Body) -> str:
+def _content(answer: Answer, body: Body) -> str | ToolCalls:
     if callable(answer):
         return answer(body)
-    return answer if isinstance(answer, str) else json.dumps(answer)
+    return answer if isinstance(answer, str | ToolCalls) else json.dumps(answer)
 
 
 def _base64(vector: list[float]) -> str:

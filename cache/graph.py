@@ -50,7 +50,8 @@ class NodeCache(BaseCache[Any]):
 
     LangGraph's key of a result is its node (module, function and name) and a hash of its input. The code of the node,
     what a closure holds, the run's configuration and context are no part of it: where a node depends on them, put them
-    into `CachePolicy.key_func`, or change `version`. A hit repeats what the node wrote, ids of messages included.
+    into `CachePolicy.key_func`, or change `version`. The ids of messages are a part of it, and are new in each run: a
+    node over messages is only hit with a `key_func` of its own. A hit repeats what the node wrote, ids included.
 
     Args:
         store: where entries live; any LangChain `ByteStore` will do.

@@ -7,11 +7,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
+from langchain.agents import create_agent
 from langchain.agents.middleware import ToolCallRequest
 from langchain.tools import InjectedState, InjectedStore, ToolRuntime
-from langchain_core.messages import ToolMessage
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig  # noqa: TC002  a tool's annotations are read at run time
-from langchain_core.tools import BaseTool, InjectedToolCallId, StructuredTool, tool
+from langchain_core.tools import BaseTool, InjectedToolCallId, StructuredTool, ToolException, tool
 from langgraph.types import Command
 from typing_extensions import override
 
@@ -20,7 +21,7 @@ from cache.responses import HIT_MARK
 from cache.settings import CacheSettings
 from cache.stores.memory import MemoryStore
 from cache.tools import PureTool, ToolResultCache
-from tests.fakes import BrokenStore, FakeClock
+from tests.fakes import BrokenStore, CountingChatModel, FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -249,6 +250,26 @@ async def test_what_is_no_plain_good_result_is_not_kept(world: World, answer: An
     assert tools.n_runs == 2
     assert list(store.yield_keys()) == []
     assert tools.cache.counts().skipped == {reason: 2}
+
+
+def fails(city: str) -> str:
+    raise ToolException(f"no weather in {city}")
+
+
+@pytest.mark.parametrize("arguments", [{"city": "Bern"}, {"town": "Bern"}])
+async def test_an_error_that_an_agent_shows_to_its_model_is_not_kept(arguments: dict[str, Any]) -> None:
+    """In a real agent, a tool that gives up and arguments that do not fit are errors, made anew each time."""
+    store = MemoryStore()
+    cache = ToolResultCache(store, {"weather": None})
+    asked = AIMessage("", tool_calls=[{"name": "weather", "args": arguments, "id": "call_1"}])
+    for _ in range(2):
+        model = CountingChatModel(answers=[asked, AIMessage("Sorry.")])
+        failing = made_of(fails, handle_tool_error=True)
+        agent: Any = create_agent(model, tools=[failing], middleware=[cache])
+        *_, shown, _ = agent.invoke({"messages": [HumanMessage("What is the weather?")]})["messages"]
+        assert (shown.status, "city" in shown.content or "no weather" in shown.content) == ("error", True)
+    assert list(store.yield_keys()) == []
+    assert cache.counts().skipped == {"error": 2}
 
 
 async def test_an_exception_passes_through_and_leaves_nothing(world: World) -> None:

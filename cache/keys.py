@@ -4,6 +4,7 @@
 [{namespace}:]emb:{model}:{content_hash}        [{namespace}:]opt:{content_hash}:{user}
 [{namespace}:]openai:{model}:{content_hash}     [{namespace}:]session:{content_hash}
 [{namespace}:]match:{content_hash}:{user}       [{namespace}:]health:{component}
+[{namespace}:]tool:{tool}:{content_hash}        [{namespace}:]node:{node}:{content_hash}
 ```
 
 Every variable segment is percent-encoded down to `[A-Za-z0-9._~-]`, so that no model, user or namespace can forge a
@@ -43,6 +44,8 @@ class Kind(StrEnum):
     OPTIMIZATION = "optimization"
     SESSION = "session"
     HEALTH = "health"
+    TOOL_RESULT = "tool_result"
+    NODE_RESULT = "node_result"
 
 
 _FORMATS: dict[Kind, tuple[str, tuple[str, ...]]] = {
@@ -52,9 +55,11 @@ _FORMATS: dict[Kind, tuple[str, tuple[str, ...]]] = {
     Kind.OPTIMIZATION: ("opt", ("content_hash", "user")),
     Kind.SESSION: ("session", ("content_hash",)),
     Kind.HEALTH: ("health", ("component",)),
+    Kind.TOOL_RESULT: ("tool", ("tool", "content_hash")),
+    Kind.NODE_RESULT: ("node", ("node", "content_hash")),
 }
 _KINDS = {prefix: kind for kind, (prefix, _) in _FORMATS.items()}
-_ABSENT: dict[str, Any] = {"content_hash": "", "model": "", "user": None, "component": ""}
+_ABSENT: dict[str, Any] = {"content_hash": "", "model": "", "user": None, "component": "", "tool": "", "node": ""}
 RESERVED_PREFIXES = frozenset(_KINDS) | {"lease"}
 
 
@@ -68,6 +73,8 @@ class Key:
         model: the model's name, for embeddings and responses.
         user: whose entry it is, for matches and optimisations; `None` is the shared, anonymous one.
         component: what a health report is about.
+        tool: the tool's name, for results of tools.
+        node: the node of a graph (`node_segment`), for results of nodes.
         namespace: the tenant; `None` is the one without a name.
     """
 
@@ -76,6 +83,8 @@ class Key:
     model: str = ""
     user: str | None = None
     component: str = ""
+    tool: str = ""
+    node: str = ""
     namespace: str | None = None
 
 
@@ -123,6 +132,25 @@ def key_prefix(kind: Kind | None, namespace: str | None) -> str:
     """The beginning that all keys of a kind in a namespace share; of all kinds when `kind` is `None`."""
     parts = (*_namespace_part(namespace), *((_FORMATS[kind][0],) if kind else ()))
     return "".join(f"{part}:" for part in parts)
+
+
+def named_prefix(kind: Kind, name: str, namespace: str | None) -> str:
+    """The beginning that all keys of one model, tool or node in a namespace share.
+
+    Raises:
+        InvalidKeyError: the name cannot stand in a key.
+    """
+    return f"{key_prefix(kind, namespace)}{_encode(_FORMATS[kind][1][0], name)}:"
+
+
+def node_segment(path: Iterable[str]) -> str:
+    """A graph's own namespace, such as `("writes", "agent.rank", "rank")`, as one text: `writes~agent.rank~rank`.
+
+    Two paths give one text only if they are equal: what stands between the parts is escaped within them, an empty part
+    is a lone `%`, and a path without parts a lone `~`.
+    """
+    parts = (quote(part, safe="", errors="surrogatepass").replace("~", "%7E") or "%" for part in path)
+    return "~".join(parts) or "~"
 
 
 def glob_of_prefix(prefix: str) -> str:

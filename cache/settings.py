@@ -47,8 +47,10 @@ class CacheSettings(BaseSettings):
     job_match_enabled: bool = Field(default=True, validation_alias="CACHE_JOB_MATCH_ENABLED")
     optimization_enabled: bool = Field(default=True, validation_alias="CACHE_OPTIMIZATION_ENABLED")
     session_enabled: bool = Field(default=True, validation_alias="CACHE_SESSION_ENABLED")
+    tool_result_enabled: bool = Field(default=True, validation_alias="CACHE_TOOL_RESULT_ENABLED")
+    node_result_enabled: bool = Field(default=True, validation_alias="CACHE_NODE_RESULT_ENABLED")
     default_ttl_s: _TTL = Field(3600, validation_alias="CACHE_DEFAULT_TTL")
-    """Seconds that matches, optimisations and sessions live."""
+    """Seconds that matches, optimisations, sessions and results of tools and of nodes live."""
     embedding_ttl_s: _TTL = Field(7 * 24 * 3600, validation_alias="CACHE_EMBEDDING_TTL")
     """Seconds that embeddings live."""
     openai_response_ttl_s: _TTL = Field(6 * 3600, validation_alias="CACHE_OPENAI_RESPONSE_TTL")

@@ -14,7 +14,7 @@ _SHOWN_NUMBERS = 4
 
 
 def view_entry(key: str, raw: bytes) -> dict[str, Any]:
-    """What an entry says of itself, and its value; of a vector its width and first numbers.
+    """What an entry says of itself, and its value: of a vector width and first numbers, of a node's result the size.
 
     Raises:
         InvalidKeyError: the key is not one of ours.
@@ -26,7 +26,7 @@ def view_entry(key: str, raw: bytes) -> dict[str, Any]:
         value: Any = {"width": len(vector), "first": vector[:_SHOWN_NUMBERS].tolist()}
     else:
         header, payload = decode_payload(raw, key_tag(key))
-        value = decode_json(payload)
+        value = {"msgpack_bytes": len(payload)} if parsed.kind is Kind.NODE_RESULT else decode_json(payload)
     return {"kind": str(parsed.kind), "namespace": parsed.namespace, **_header(header, raw), "value": value}
 
 

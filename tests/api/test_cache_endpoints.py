@@ -34,6 +34,8 @@ TTLS = {
     "optimization": 3600,
     "session": 3600,
     "health": 10,
+    "tool_result": 3600,
+    "node_result": 3600,
 }
 
 
@@ -47,7 +49,7 @@ def fill(api: httpx.Client) -> None:
         assert api.post("/api/ai/sessions", json={}).status_code == 201
 
 
-FILLED = {"embedding": 3, "openai_response": 0, "job_match": 1, "optimization": 1, "session": 2, "health": 0}
+FILLED = dict.fromkeys(TTLS, 0) | {"embedding": 3, "job_match": 1, "optimization": 1, "session": 2}
 
 
 def counts(api: httpx.Client) -> dict[str, int]:

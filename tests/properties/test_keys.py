@@ -7,7 +7,17 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache.keys import RESERVED_PREFIXES, Key, Kind, build_key, content_hash, is_key, key_prefix, parse_key
+from cache.keys import (
+    RESERVED_PREFIXES,
+    Key,
+    Kind,
+    build_key,
+    content_hash,
+    is_key,
+    key_prefix,
+    node_segment,
+    parse_key,
+)
 
 ANY_CHARACTER = st.characters(exclude_categories=())  # lone surrogates too
 SEGMENTS = st.text(ANY_CHARACTER, min_size=1, max_size=20) | st.sampled_from(
@@ -32,7 +42,10 @@ KEYS = st.one_of(
     ),
     st.builds(Key, st.just(Kind.SESSION), HASHES, namespace=NAMESPACES),
     st.builds(Key, st.just(Kind.HEALTH), component=SEGMENTS, namespace=NAMESPACES),
+    st.builds(Key, st.just(Kind.TOOL_RESULT), HASHES, tool=SEGMENTS, namespace=NAMESPACES),
+    st.builds(Key, st.just(Kind.NODE_RESULT), HASHES, node=SEGMENTS, namespace=NAMESPACES),
 )
+PATHS = st.lists(st.text(ANY_CHARACTER, max_size=4) | st.sampled_from(["", "~", "%", "%~", "%7E"]), max_size=4)
 FIELDS = st.none() | st.integers() | st.binary(max_size=8) | st.text(ANY_CHARACTER, max_size=8)
 SAFE_KEY = re.compile(r"[A-Za-z0-9._~%:-]+")
 
@@ -67,6 +80,12 @@ def test_a_prefix_finds_no_other_tenant_or_kind(key: Key, namespace: str | None,
     """A key begins with the prefix of a kind in a tenant only if it is of that kind and tenant."""
     is_inside = build_key(key).startswith(key_prefix(kind, namespace))
     assert is_inside == (key.kind is kind and key.namespace == namespace)
+
+
+@given(PATHS, PATHS)
+def test_distinct_paths_of_nodes_stay_distinct(left: list[str], right: list[str]) -> None:
+    """Two namespaces of graphs are one text only if they are equal, part by part."""
+    assert (node_segment(left) == node_segment(right)) == (left == right)
 
 
 @given(st.text(ANY_CHARACTER, max_size=80) | st.text("abcdefghmoptsx:%0123456789", max_size=80))

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
+from langchain.agents.middleware import ToolCallRequest
+from langchain_core.messages import ToolMessage
+from langchain_core.tools import StructuredTool
 
 from cache import CacheSettings, MemoryStore, StoreError
 from cache.doctor import examine, server_findings
 from cache.errors import DecodeError, InvalidKeyError, StoreConnectionError
+from cache.graph import NodeCache
 from cache.keys import Key, Kind, build_key
 from cache.opening import open_store
 from cache.service import SyncCacheService
+from cache.tools import ToolResultCache
 from cache.viewing import view_entry
 from cache.wrappers import FailOpenStore
 from tests.fakes import BrokenStore
 
+_TOOL = StructuredTool.from_function(lambda: "seen", name="t", description="See.")
 GOOD = {
     "redis_version": "7.4.1",
     "used_memory": "1000",
@@ -86,11 +94,15 @@ def test_a_switched_off_cache_is_a_finding() -> None:
 
 
 def test_an_entry_can_be_looked_at() -> None:
-    """The header in words, the value as JSON; of a vector its width and first numbers."""
+    """The header in words, the value as JSON; of a vector its width and first numbers, of a node's result the size."""
     store = open_store(CacheSettings(), url="memory://")
     service = SyncCacheService(store, settings=CacheSettings())
     service.cache_embedding("text", [1.0, 2.0, 3.0, 4.0, 5.0], "model")
     service.cache_session("abc", {"step": 1})
+    NodeCache(store).set({(("n",), "k"): ("text", None)})
+    call: Any = {"name": "t", "args": {}, "id": "c"}
+    request = ToolCallRequest(tool_call=call, tool=_TOOL, state={}, runtime=cast("Any", None))
+    ToolResultCache(store, {"t": None}).wrap_tool_call(request, lambda _: ToolMessage("seen", tool_call_id="c"))
     views = {}
     for key in store.yield_keys():
         [raw] = store.mget([key])
@@ -100,6 +112,8 @@ def test_an_entry_can_be_looked_at() -> None:
     assert views["embedding"]["value"] == {"width": 5, "first": [1.0, 2.0, 3.0, 4.0]}
     assert views["session"]["value"] == {"step": 1}
     assert views["session"]["ttl_s"] == 3600
+    assert views["tool_result"]["value"]["content"] == "seen"
+    assert views["node_result"]["value"] == {"msgpack_bytes": 12}  # a map of one: value, and a text of four letters
 
 
 def test_what_is_no_entry_cannot_be_looked_at() -> None:

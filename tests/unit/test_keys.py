@@ -24,6 +24,8 @@ from cache.keys import (
     is_key,
     key_prefix,
     key_tag,
+    named_prefix,
+    node_segment,
     parse_key,
     rest_tag,
 )
@@ -38,6 +40,8 @@ EXAMPLES = [
     (Key(Kind.OPTIMIZATION, HASH, user="u-17"), f"opt:{HASH}:u-17"),
     (Key(Kind.SESSION, HASH), f"session:{HASH}"),
     (Key(Kind.HEALTH, component="redis"), "health:redis"),
+    (Key(Kind.TOOL_RESULT, HASH, tool="get_weather"), f"tool:get_weather:{HASH}"),
+    (Key(Kind.NODE_RESULT, HASH, node="writes~agent.rank~rank"), f"node:writes~agent.rank~rank:{HASH}"),
     (Key(Kind.EMBEDDING, HASH, model="m", namespace="acme"), f"acme:emb:m:{HASH}"),
     (Key(Kind.HEALTH, component="redis", namespace="acme"), "acme:health:redis"),
 ]
@@ -130,7 +134,7 @@ def test_foreign_keys_do_not_parse(text: str) -> None:
     assert not is_key(text)
 
 
-@pytest.mark.parametrize("namespace", ["emb", "openai", "match", "opt", "session", "health", "lease"])
+@pytest.mark.parametrize("namespace", ["emb", "openai", "match", "opt", "session", "health", "tool", "node", "lease"])
 def test_a_namespace_is_never_a_prefix(namespace: str) -> None:
     """`emb:session:...` could otherwise be a session of tenant emb or an embedding of model session."""
     with pytest.raises(InvalidKeyError, match=namespace):
@@ -150,6 +154,8 @@ def test_a_namespace_is_never_a_prefix(namespace: str) -> None:
         Key(Kind.EMBEDDING, HASH.upper(), model="m"),
         Key(Kind.JOB_MATCH, HASH, user=""),
         Key(Kind.HEALTH, component=""),
+        Key(Kind.TOOL_RESULT, HASH),
+        Key(Kind.NODE_RESULT, HASH),
         Key(Kind.SESSION, HASH, namespace=""),
     ],
 )
@@ -166,6 +172,8 @@ def test_a_segment_that_cannot_stand_in_a_key_is_refused(key: Key) -> None:
         Key(Kind.SESSION, HASH, model="m"),
         Key(Kind.JOB_MATCH, HASH, component="c"),
         Key(Kind.HEALTH, HASH, component="c"),
+        Key(Kind.TOOL_RESULT, HASH, tool="t", node="n"),
+        Key(Kind.NODE_RESULT, HASH, node="n", model="m"),
     ],
 )
 def test_a_part_that_the_kind_does_not_have_is_refused(key: Key) -> None:
@@ -192,6 +200,31 @@ def test_an_empty_namespace_is_none(namespace: str | None) -> None:
 def test_a_prefix_covers_a_kind_or_a_tenant(kind: Kind | None, namespace: str | None, prefix: str) -> None:
     """The prefix of a kind or a namespace is what its keys begin with, encoded as they are."""
     assert key_prefix(kind, namespace) == prefix
+
+
+def test_a_prefix_covers_one_tool_or_node() -> None:
+    """What clears one tool finds no other whose name begins alike."""
+    assert named_prefix(Kind.TOOL_RESULT, "a*", "acme") == "acme:tool:a%2A:"
+    assert named_prefix(Kind.NODE_RESULT, "writes~f~n", None) == "node:writes~f~n:"
+    with pytest.raises(InvalidKeyError, match="tool of 1 to 512"):
+        named_prefix(Kind.TOOL_RESULT, "", None)
+
+
+@pytest.mark.parametrize(
+    ("path", "segment"),
+    [
+        (("writes", "agent.rank", "rank"), "writes~agent.rank~rank"),
+        ((), "~"),
+        (("",), "%"),
+        (("", ""), "%~%"),
+        (("a~b",), "a%7Eb"),
+        (("a", "b"), "a~b"),
+        (("%",), "%25"),
+    ],
+)
+def test_the_path_of_a_node_is_one_text(path: tuple[str, ...], segment: str) -> None:
+    """The parts of a graph's namespace are joined so that no part can forge the joint."""
+    assert node_segment(path) == segment
 
 
 @pytest.mark.parametrize("prefix", ["emb:", "a*", "a?c", "a[bc]", "a\\", "[^a]", "", "^", "-", "]", "{x}"])

@@ -30,6 +30,8 @@ VARIABLES = [
     Variable("CACHE_JOB_MATCH_ENABLED", "job_match_enabled", "off", False, True),
     Variable("CACHE_OPTIMIZATION_ENABLED", "optimization_enabled", "False", False, True),
     Variable("CACHE_SESSION_ENABLED", "session_enabled", "n", False, True),
+    Variable("CACHE_TOOL_RESULT_ENABLED", "tool_result_enabled", "0", False, True),
+    Variable("CACHE_NODE_RESULT_ENABLED", "node_result_enabled", "0", False, True),
     Variable("CACHE_DEFAULT_TTL", "default_ttl_s", "60", 60, 3600),
     Variable("CACHE_EMBEDDING_TTL", "embedding_ttl_s", "61", 61, 604_800),
     Variable("CACHE_OPENAI_RESPONSE_TTL", "openai_response_ttl_s", "62", 62, 21_600),
@@ -106,7 +108,7 @@ def test_an_empty_namespace_is_no_namespace(monkeypatch: pytest.MonkeyPatch) -> 
         ("CACHE_DEADLINE_MS", "60001", "less than or equal to 60000"),
         ("CACHE_ENABLED", "maybe", "true or false"),
         ("CACHE_SESSION_ENABLED", "2", "true or false"),
-        ("CACHE_NAMESPACE", "emb", "none of emb, health, lease, match, openai, opt, session"),
+        ("CACHE_NAMESPACE", "emb", "none of emb, health, lease, match, node, openai, opt, session, tool"),
         ("CACHE_NAMESPACE", "x" * 513, "1 to 512 characters"),
     ],
 )
@@ -182,7 +184,7 @@ def test_each_kind_has_its_time_to_live() -> None:
     settings = CacheSettings(default_ttl_s=1, embedding_ttl_s=2, openai_response_ttl_s=3)
     assert {kind: settings.ttl_s(kind) for kind in Kind} == {
         Kind.EMBEDDING: 2, Kind.OPENAI_RESPONSE: 3, Kind.JOB_MATCH: 1, Kind.OPTIMIZATION: 1, Kind.SESSION: 1,
-        Kind.HEALTH: 10,
+        Kind.HEALTH: 10, Kind.TOOL_RESULT: 1, Kind.NODE_RESULT: 1,
     }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """A server that speaks OpenAI's protocol: scripted answers, requests kept, faults on demand. Standard library alone.
 
-It serves `POST /v1/chat/completions` (whole or as a stream), `POST /v1/embeddings` (numbers or base64) and
-`GET /v1/models` on 127.0.0.1, over HTTP/1.1 with connections that are kept.
+It serves `POST /v1/chat/completions` (whole or as a stream), `POST /v1/responses` (whole), `POST /v1/embeddings`
+(numbers or base64) and `GET /v1/models` on 127.0.0.1, over HTTP/1.1 with connections that are kept.
 """
 
 from __future__ import annotations
@@ -171,6 +171,8 @@ class OpenAIServer:
         match request.path:
             case "/v1/chat/completions":
                 return self._chat(request.body)
+            case "/v1/responses":
+                return _Reply.of_json(self._response(request.body))
             case "/v1/embeddings":
                 return _Reply.of_json(self._embeddings(request.body))
             case "/v1/models":
@@ -197,6 +199,25 @@ class OpenAIServer:
         choice = {"message": message, "finish_reason": self.finish_reason}
         choices = [{"index": index, **choice} for index in range(body.get("n") or 1)]
         return _Reply.of_json(self._completion(body, "chat.completion", choices) | {"usage": self.usage})
+
+    def _response(self, body: Body) -> Body:
+        """An answer of the Responses API, with the reasoning that led to it; not as a stream."""
+        with self._lock:
+            answer = self._answers[0]
+        thought = {"type": "summary_text", "text": "I thought about it."}
+        text = {"type": "output_text", "text": str(_content(answer, body)), "annotations": []}
+        number = len(self.requests)
+        output: list[Body] = [
+            {"type": "reasoning", "id": f"rs_{number}", "summary": [thought]},
+            {"type": "message", "id": f"msg_{number}", "role": "assistant", "status": "completed", "content": [text]},
+        ]
+        usage = {
+            "input_tokens": 20, "output_tokens": 10, "total_tokens": 30,
+            "input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 5},
+        }  # fmt: skip
+        said = {"id": f"resp_{number}", "object": "response", "created_at": _CREATED_S, "model": body["model"]}
+        settings = {"parallel_tool_calls": True, "tool_choice": "auto", "tools": []}
+        return {**said, **settings, "status": "completed", "error": None, "output": output, "usage": usage}
 
     def _tool_calls(self, body: Body, asked: ToolCalls) -> _Reply:
         calls: list[Body] = [
@@ -225,7 +246,11 @@ class OpenAIServer:
         return self._chunks_of(body, deltas, self.finish_reason)
 
     def _chunks_of(self, body: Body, deltas: Sequence[Body], finish_reason: str | None) -> list[Body]:
-        choices: list[Body] = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
+        roles: list[Body] = [{"role": "assistant"}, *({} for _ in deltas)]
+        choices: list[Body] = [
+            {"index": 0, "delta": role | delta, "finish_reason": None}
+            for role, delta in zip(roles, deltas, strict=False)
+        ]
         choices.append({"index": 0, "delta": {}, "finish_reason": finish_reason})
         chunks = [self._completion(body, "chat.completion.chunk", [choice]) for choice in choices]
         if (body.get("stream_options") or {}).get("include_usage"):

@@ -323,10 +323,10 @@ def _first_outcome(row: Row, first: Reply, second: Reply, _: Reply) -> tuple[Out
     """What the first two questions have shown; `None` if nothing is wrong so far."""
     if first.error or not first.n_requests:
         return Outcome.ERROR, first.error or "the cache was not empty"
-    if not row.must_hit and not second.n_requests:
-        return Outcome.WRONG_ANSWER, second.error
     if second.error:
         return Outcome.ERROR, second.error
+    if not row.must_hit and not second.n_requests:
+        return Outcome.WRONG_ANSWER, f"{second.content!r}"
     return (Outcome.NEEDLESS_MISS, "") if row.must_hit and second.n_requests else None
 
 

@@ -276,18 +276,26 @@ def _class(name: str = "Score", doc: str = "A score.", **fields: Any) -> type[Ba
 
 
 def _score(doc: str = "A score.", **changes: Any) -> type[BaseModel]:
-    """The class `notebook.Score`; a field that is changed to `None` is left out."""
+    """The class `notebook.Score`; a field that is changed to `None` is left out.
+
+    It has no enum unless the row is about one: some caches cannot read the members of one back, which is another fault.
+    """
     fields = {
         "reason": (str, Field(description="Why.")),
         "points": (int, Field(description="From 0 to 100.")),
-        "grade": (_enum("GOOD", "BAD"), ...),
         "source": (_class("Source", "Where it is from.", page=(int, ...)), ...),
     }
     return _class(doc=doc, **{name: kind for name, kind in (fields | changes).items() if kind is not None})
 
 
 def _schema_rows() -> Iterator[Row]:
+    """Classes for an answer.
+
+    In JSON mode the provider is not told of them. The answer is read into the class all the same: one that was given
+    for another class is not the answer, and may not even fit.
+    """
     points = (int, Field(description="From 0 to 100."))
+    score, graded = _score(), _score(grade=(_enum("GOOD", "BAD"), ...))
     changes: dict[tuple[str, str], type[BaseModel]] = {
         ("schema field added", ""): _score(sure=(bool, ...)),
         ("schema field added", "nested"): _score(
@@ -302,12 +310,11 @@ def _schema_rows() -> Iterator[Row]:
         ("schema enum value", "added"): _score(grade=(_enum("GOOD", "BAD", "NONE"), ...)),
     }
     methods: tuple[Method, ...] = ("json_schema", "json_mode", "function_calling")
-    score = _score()
     for ((name, variant), schema), method in itertools.product(changes.items(), methods):
         yield Row(
             name=name,
             variant=f"{variant}, {method}" if variant else method,
-            one=Question(schema=score, method=method),
+            one=Question(schema=graded if "grade" in schema.model_fields else score, method=method),
             other=Question(schema=schema, method=method),
         )
     for pair in itertools.combinations(methods, 2):

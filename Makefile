@@ -21,9 +21,10 @@ format: .venv/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/.dev  ## what a failing Redis costs, and what the cache gains
+bench: .venv/.bench  ## what a failing Redis costs, what the cache gains, and what peers get wrong
 	$(BIN)/python -m benchmarks.failures
 	$(BIN)/python -m benchmarks.gains
+	$(BIN)/python -m benchmarks.completeness
 
 clean:
 	rm -rf .venv .demo-cache build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -39,3 +40,7 @@ clean:
 .venv/.dev: pyproject.toml constraints.txt | .venv/bin/python
 	$(INSTALL) --editable '.[local,api,notebooks,test,lint]'
 	@touch $@ .venv/.local
+
+.venv/.bench: pyproject.toml constraints.txt .venv/.dev
+	$(INSTALL) --editable '.[bench]'
+	@touch $@

@@ -179,8 +179,9 @@ def _plain(model: BaseChatModel, base: type[ChatModel]) -> ChatModel:
     plain = base.__new__(base)
     for name in _STATE:
         object.__setattr__(plain, name, getattr(model, name))
-    # LangChain keeps what a model shows of itself, also when a setting is changed: the key would be another model's.
-    plain.__dict__.pop("_serialized", None)
+    if plain.is_lc_serializable():
+        # LangChain keeps what a model shows of itself, also when a setting is changed: the key would be another's.
+        plain.__dict__.pop("_serialized", None)
     return plain
 
 

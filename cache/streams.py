@@ -158,11 +158,12 @@ class StreamEntry:
         if reason:
             return self._skip(reason)
         payloads = {self.stream_key: encode_chunks(chunks), self.key: encode_generations([answer])}
-        entries = [(key, self._entry(key, payload)) for key, payload in payloads.items() if payload is not None]
+        now_s = int(self.clock.now_s())  # one for both: of two entries the newer one counts
+        entries = [(key, self._entry(key, payload, now_s)) for key, payload in payloads.items() if payload is not None]
         return entries or self._skip("no_schema")
 
-    def _entry(self, key: str, payload: bytes) -> bytes:
-        header = Header(key_tag=key_tag(key), created_s=int(self.clock.now_s()), ttl_s=self.ttl_s)
+    def _entry(self, key: str, payload: bytes, created_s: int) -> bytes:
+        header = Header(key_tag=key_tag(key), created_s=created_s, ttl_s=self.ttl_s)
         return encode_payload(payload, header, compress_over_bytes=self.compress_over_bytes)
 
     def _skip(self, reason: str) -> list[tuple[str, bytes]]:

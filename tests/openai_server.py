@@ -246,11 +246,8 @@ class OpenAIServer:
         return self._chunks_of(body, deltas, self.finish_reason)
 
     def _chunks_of(self, body: Body, deltas: Sequence[Body], finish_reason: str | None) -> list[Body]:
-        roles: list[Body] = [{"role": "assistant"}, *({} for _ in deltas)]
-        choices: list[Body] = [
-            {"index": 0, "delta": role | delta, "finish_reason": None}
-            for role, delta in zip(roles, deltas, strict=False)
-        ]
+        said = [{"role": "assistant"} | deltas[0], *deltas[1:]]
+        choices: list[Body] = [{"index": 0, "delta": delta, "finish_reason": None} for delta in said]
         choices.append({"index": 0, "delta": {}, "finish_reason": finish_reason})
         chunks = [self._completion(body, "chat.completion.chunk", [choice]) for choice in choices]
         if (body.get("stream_options") or {}).get("include_usage"):

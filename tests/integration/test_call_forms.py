@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
@@ -137,45 +137,59 @@ async def cache(redis_url: str, namespace: str) -> AsyncIterator[ResponseCache]:
         yield cache
 
 
-def model(provider: OpenAIServer, cache: ResponseCache, **settings: Any) -> ChatOpenAI:
-    key = SecretStr("sk-kept-to-ourselves")
-    return cached(ChatOpenAI(model="gpt-4o-mini", api_key=key, base_url=provider.base_url, **settings), cache)
+class Build(Protocol):
+    """Builds a model, as another application would."""
+
+    def __call__(self, **settings: Any) -> ChatOpenAI: ...
+
+
+@pytest.fixture
+async def model(provider: OpenAIServer, cache: ResponseCache) -> AsyncIterator[Build]:
+    built: list[ChatOpenAI] = []
+
+    def build(**settings: Any) -> ChatOpenAI:
+        key = SecretStr("sk-kept-to-ourselves")
+        built.append(ChatOpenAI(model="gpt-4o-mini", api_key=key, base_url=provider.base_url, **settings))
+        return cached(built[-1], cache)
+
+    yield build
+    for each in built:
+        each.root_client.close()
+        await each.root_async_client.close()
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 @pytest.mark.parametrize("form", FORMS)
 async def test_the_second_time_is_as_the_first_and_asks_nobody(
-    form: str, way: Way, provider: OpenAIServer, cache: ResponseCache
+    form: str, way: Way, provider: OpenAIServer, model: Build
 ) -> None:
     """Another application that asks the same in the same way gets the same, and the provider no request."""
     given: Any = {"it": ["How far is it?"]} if form == "a chain" else "How far is it?"
-    cold = await way(FORMS[form](model(provider, cache)), given)
+    cold = await way(FORMS[form](model()), given)
     n_asked = provider.n_requests(CHAT)
-    warm = await way(FORMS[form](model(provider, cache)), given)
+    warm = await way(FORMS[form](model()), given)
     assert same_for_the_caller(warm) == same_for_the_caller(cold)
     assert provider.n_requests(CHAT) == n_asked > 0
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 @pytest.mark.parametrize("given", INPUTS)
-async def test_every_kind_of_message_is_found_again(
-    given: str, way: Way, provider: OpenAIServer, cache: ResponseCache
-) -> None:
+async def test_every_kind_of_message_is_found_again(given: str, way: Way, provider: OpenAIServer, model: Build) -> None:
     """A text, a conversation and an image: each is answered from the cache the second time."""
-    cold = await way(model(provider, cache), INPUTS[given])
+    cold = await way(model(), INPUTS[given])
     n_asked = provider.n_requests(CHAT)
-    warm = await way(model(provider, cache), INPUTS[given])
+    warm = await way(model(), INPUTS[given])
     assert same_for_the_caller(warm) == same_for_the_caller(cold)
     assert provider.n_requests(CHAT) == n_asked > 0
 
 
 @pytest.mark.parametrize("way", [invoke, ainvoke, batch, abatch], ids=lambda way: way.__name__)
-async def test_reasoning_is_found_again(way: Way, provider: OpenAIServer, cache: ResponseCache) -> None:
+async def test_reasoning_is_found_again(way: Way, provider: OpenAIServer, model: Build) -> None:
     """Answers of the Responses API keep their blocks, with the reasoning that led to them."""
     settings: dict[str, Any] = {"use_responses_api": True, "output_version": "responses/v1"}
-    cold = await way(model(provider, cache, **settings), "How far is it?")
+    cold = await way(model(**settings), "How far is it?")
     n_asked = provider.n_requests(RESPONSES)
-    warm = await way(model(provider, cache, **settings), "How far is it?")
+    warm = await way(model(**settings), "How far is it?")
     first = warm[0] if isinstance(warm, list) else warm
     assert [block["type"] for block in first.content] == ["reasoning", "text"]
     assert same_for_the_caller(warm) == same_for_the_caller(cold)

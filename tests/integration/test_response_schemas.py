@@ -52,11 +52,23 @@ class Asker:
 
     def __init__(self, provider: OpenAIServer, cache: ResponseCache) -> None:
         self._provider, self._cache = provider, cache
+        self._models: list[ChatOpenAI] = []
+
+    def model(self) -> ChatOpenAI:
+        """A new model."""
+        url = self._provider.base_url
+        self._models.append(ChatOpenAI(model="gpt-4o-mini", api_key=KEY, base_url=url, cache=self._cache))
+        return self._models[-1]
 
     def chain(self, schema: type[BaseModel], method: Method = "json_schema", **options: Any) -> Any:
         """What asks for that schema."""
-        model = ChatOpenAI(model="gpt-4o-mini", api_key=KEY, base_url=self._provider.base_url, cache=self._cache)
-        return model.with_structured_output(schema, method=method, **options)
+        return self.model().with_structured_output(schema, method=method, **options)
+
+    async def close(self) -> None:
+        """Close all that was opened."""
+        for model in self._models:
+            model.root_client.close()
+            await model.root_async_client.close()
 
     @property
     def n_asked(self) -> int:
@@ -65,8 +77,10 @@ class Asker:
 
 
 @pytest.fixture
-def asker(provider: OpenAIServer, cache: ResponseCache) -> Asker:
-    return Asker(provider, cache)
+async def asker(provider: OpenAIServer, cache: ResponseCache) -> AsyncIterator[Asker]:
+    made = Asker(provider, cache)
+    yield made
+    await made.close()
 
 
 @pytest.mark.parametrize("method", ["json_schema", "json_mode"])
@@ -127,10 +141,9 @@ def test_an_answer_without_a_required_field_is_not_kept(asker: Asker, provider: 
     assert asker.n_asked == 2
 
 
-def test_a_class_bound_by_hand_is_known_too(provider: OpenAIServer, cache: ResponseCache) -> None:
+def test_a_class_bound_by_hand_is_known_too(asker: Asker, cache: ResponseCache) -> None:
     """`bind(response_format=Class)` is what structured output does, without its parser."""
-    model = ChatOpenAI(model="gpt-4o-mini", api_key=KEY, base_url=provider.base_url, cache=cache)
     for cls in (score(), score(), score(float)):
-        model.bind(response_format=cls).invoke(QUESTION)
-    assert provider.n_requests(CHAT) == 2
+        asker.model().bind(response_format=cls).invoke(QUESTION)
+    assert asker.n_asked == 2
     assert cache.counts().skipped == {}

@@ -74,6 +74,15 @@ class SeveralChatModel(StreamingChatModel):
     n: int = 2
 
 
+class TickingClock(FakeClock):
+    """A second passes with each look at it."""
+
+    @override
+    def now_s(self) -> float:
+        self.advance(1)
+        return super().now_s()
+
+
 def response_cache(store: Store | None = None, **changes: Any) -> ResponseCache:
     return ResponseCache(store or MemoryStore(), settings=SETTINGS, **changes)
 
@@ -301,6 +310,14 @@ def test_a_stream_is_replayed_until_its_time_is_over() -> None:
     clock.advance(1)
     list(model.stream("q"))
     assert model.n_requests == 2
+
+
+def test_a_stream_is_as_new_as_its_answer() -> None:
+    """A second that ends while a stream is kept does not make the whole answer newer: it comes in its chunks again."""
+    model = cached(StreamingChatModel(), response_cache(clock=TickingClock()))
+    for _ in range(2):
+        assert [chunk.content for chunk in model.stream("q") if chunk.content] == ["one ", "two ", "three"]
+    assert model.n_requests == 1
 
 
 def test_the_newer_answer_is_given() -> None:

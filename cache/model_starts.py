@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 MAX_NESTED = 16  # a run that was cancelled never ends, and may not stay for ever
 # Where models take a response schema. Of a class that stands elsewhere its fields need not be all that counts.
 _RESPONSE_SETTINGS = ("response_format", "response_schema", "format")
+# Settings of a request that are compared with those that the strings show.
+_SENT = (
+    "frequency_penalty", "max_completion_tokens", "max_tokens", "model", "n", "presence_penalty", "reasoning_effort",
+    "seed", "temperature", "top_p",
+)  # fmt: skip
 _STRUCTURED = "ls_structured_output_format"
 
 
@@ -39,6 +44,7 @@ class ModelStart:
     Attributes:
         run_id: of LangChain; `None` for a call that has not begun.
         classes: the name of each class given as a response schema, as Python writes it, and its fingerprint.
+        sent: settings that are sent, by name; LangChain goes on showing those that a model had when it was first used.
         schema: the JSON schema that the answer is asked to follow.
         response_class: the pydantic class of that schema, where it was given as one.
         metadata: of the call's configuration.
@@ -47,6 +53,7 @@ class ModelStart:
 
     run_id: UUID | None = None
     classes: tuple[tuple[str, str], ...] = ()
+    sent: tuple[tuple[str, str | float], ...] = ()
     schema: dict[str, Any] | None = None
     response_class: type[BaseModel] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
@@ -89,6 +96,7 @@ def start_of(
     return ModelStart(
         run_id=run_id,
         classes=tuple((name, fingerprint) for name, fingerprint in named.items() if fingerprint),
+        sent=tuple((name, parameters[name]) for name in _SENT if isinstance(parameters.get(name), str | int | float)),
         schema=schema if isinstance(schema, dict) else None,
         response_class=response_class,
         metadata=metadata or {},

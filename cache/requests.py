@@ -26,6 +26,7 @@ from cache.parameters import OPENAI_BASE_URL
 _JSON = json.JSONDecoder(parse_constant=lambda name: {"not_finite": name})
 _SEPARATOR = "---"
 Classes = tuple[tuple[str, str], ...]
+Sent = tuple[tuple[str, str | float], ...]
 
 _TEXT = b"text:"
 _VERBATIM = b"verbatim:"
@@ -52,6 +53,7 @@ _NEUTRAL_HEADERS = frozenset(
 )  # fmt: skip
 _MODEL_SETTINGS = ("model", "model_name", "model_id", "deployment_name", "azure_deployment")
 _BASE_URL_SETTINGS = ("openai_api_base", "base_url", "azure_endpoint", "endpoint_url", "anthropic_api_url")
+_SAME_SETTINGS = (("model", "model_name"), ("max_tokens", "max_completion_tokens"))
 # What a call adds to the settings of any model: none of it tells one model from another.
 _CALL_SETTINGS = _NEUTRAL_SETTINGS | _HEADER_SETTINGS | {
     "_type", "extra_body", "extra_query", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs",
@@ -105,6 +107,7 @@ def canonical_request(
     *,
     default_base_url: str | None = None,
     classes: Classes = (),
+    sent: Sent = (),
     schema: dict[str, Any] | None = None,
 ) -> CanonicalRequest | Uncacheable:
     """Reduce LangChain's two strings to what decides the answer.
@@ -114,10 +117,12 @@ def canonical_request(
         llm_string: as a `BaseCache` gets it.
         default_base_url: where the model sends its requests when its settings name no endpoint.
         classes: the name of each class in the settings, as Python writes it, and what stands for its schema.
+        sent: what some settings of the request are; those of a model that was changed since it was first used show as
+            they were.
         schema: the JSON schema that the answer is to follow, which need not show in the settings.
     """
     asked = None if schema is None else _canonical(schema)
-    settings = _canonical_settings(llm_string, default_base_url, classes, asked)
+    settings = _canonical_settings(llm_string, default_base_url, classes, sent, asked)
     if isinstance(settings, Uncacheable):
         return settings
     messages = _canonical_prompt(prompt)
@@ -126,7 +131,7 @@ def canonical_request(
 
 @lru_cache(maxsize=_N_SETTINGS_KEPT)  # a model with ten tools takes 2 ms to read, and is the same in each call
 def _canonical_settings(
-    llm_string: str, default_base_url: str | None, classes: Classes, schema: bytes | None
+    llm_string: str, default_base_url: str | None, classes: Classes, sent: Sent, schema: bytes | None
 ) -> CanonicalRequest | Uncacheable:
     parsed = _parse_settings(_with_fingerprints(llm_string, classes))
     if parsed is None:
@@ -141,14 +146,16 @@ def _canonical_settings(
         "called": _settings(called, _NEUTRAL_SETTINGS),
         "endpoints": _endpoints({**fields, **called}, default_base_url),
     }
+    if changed := _changed(sent, called, fields):
+        parameters["changed"] = changed
     if schema is not None:
         parameters["schema"] = hashlib.sha256(schema).hexdigest()
     if _hides_objects(parameters):
         return Uncacheable("hidden_object")
-    chosen = {**fields, **called}
+    chosen = {**fields, **called, **changed}
     temperature, n = chosen.get("temperature"), chosen.get("n")
     return CanonicalRequest(
-        _model_name(called, built),
+        str(changed.get("model") or _model_name(called, built)),
         _canonical(parameters),
         prompt=b"",
         temperature=float(temperature) if isinstance(temperature, int | float) else None,
@@ -162,6 +169,17 @@ def _with_fingerprints(llm_string: str, classes: Classes) -> str:
         if llm_string.count(name) == 1:  # another place may hold another class of that name
             llm_string = llm_string.replace(name, f"'class {fingerprint}'")
     return llm_string
+
+
+def _changed(sent: Sent, called: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
+    """What is sent and does not show: LangChain writes a model down once, and its fields can be set later."""
+    return {name: value for name, value in sent if value != _shown(name, called, fields)}
+
+
+def _shown(name: str, called: dict[str, Any], fields: dict[str, Any]) -> Any:
+    names = next((group for group in _SAME_SETTINGS if name in group), (name,))
+    values = (settings.get(other) for settings in (called, fields) for other in names)
+    return next((value for value in values if value is not None), None)
 
 
 def _verbatim(llm_string: str) -> CanonicalRequest | Uncacheable:

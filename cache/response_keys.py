@@ -61,6 +61,7 @@ class ResponseKeys:
             llm_string,
             default_base_url=self._default_base_url,
             classes=start.classes,
+            sent=start.sent,
             schema=start.schema,
         )
         if isinstance(request, Uncacheable):

@@ -187,3 +187,20 @@ def test_so_many_requests_are_kept_and_no_more() -> None:
     assert found[1] != ()
     recent.add(CanonicalRequest("m", b"{}", b"text:" + b"x" * MAX_BYTES), 1.0)
     assert recent.most_similar(CanonicalRequest("m", b"{}", b"text:1")) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("temperature", 0.9), ("model_name", "gpt-4o"), ("max_tokens", 5), ("seed", 1)]
+)
+def test_a_setting_that_was_changed_after_the_first_call_is_part_of_the_key(
+    bench: Bench, name: str, value: Any
+) -> None:
+    """LangChain shows a model to its caches as it was when it was first used; the settings that are sent count."""
+    model = openai(temperature=0.3, max_tokens=9, seed=7)
+    before = bench.cache.explain(model, QUESTION)
+    setattr(model, name, value)
+    after = bench.cache.explain(model, QUESTION)
+    assert after.key != before.key
+    assert after.parts["model"] == ("gpt-4o" if name == "model_name" else "gpt-4o-mini")
+    setattr(model, name, getattr(openai(temperature=0.3, max_tokens=9, seed=7), name))
+    assert bench.cache.explain(model, QUESTION).key == before.key

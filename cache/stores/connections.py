@@ -196,6 +196,10 @@ _TWINS_BACK = {twin: base for base, twin in _TWINS.items()}
 class Endpoint:
     """Where a server is, and how to connect to it in both worlds.
 
+    Attributes:
+        name: what messages call it; holds no password.
+        moves: whether a new connection may lead to another server than those before.
+
     Args:
         sync_class: redis-py's connection class for blocking use; `None` where only the other is known.
         async_class: the same for asyncio.
@@ -203,6 +207,8 @@ class Endpoint:
         prepare: called before each connection is made; may block, for example until a server has started.
         name: what messages call it; holds no password.
     """
+
+    moves = False
 
     def __init__(
         self,

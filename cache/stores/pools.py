@@ -259,10 +259,30 @@ class AsyncPools:
         if found is not None:
             await found[1].aclose()
 
+    def close_soon(self) -> None:
+        """Have each loop close its pool when it comes to it; from any thread."""
+        for loop, (_, closing) in list(self._by_loop.items()):
+            with contextlib.suppress(RuntimeError):  # a loop that is closed has closed its pool
+                loop.call_soon_threadsafe(_start_closing, closing)
+
     def _forget_closed_loops(self) -> None:
         for loop in list(self._by_loop):
             if loop.is_closed():
                 del self._by_loop[loop]
+
+
+_closings: set[asyncio.Task[None]] = set()  # a loop itself holds its tasks only weakly
+
+
+def _start_closing(closing: AsyncGenerator[None, None]) -> None:
+    task = asyncio.ensure_future(_finish(closing))
+    _closings.add(task)
+    task.add_done_callback(_closings.discard)
+
+
+async def _finish(closing: AsyncGenerator[None, None]) -> None:
+    with contextlib.suppress(RuntimeError):  # the end of the loop is closing it at this moment
+        await closing.aclose()
 
 
 async def _close_with_loop(pool: AsyncPool) -> AsyncGenerator[None, None]:

@@ -8,6 +8,7 @@ here, and kills the server when the pipe closes, whatever ended this process.
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 import secrets
 import shutil
@@ -15,16 +16,19 @@ import signal
 import socket
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 20.0
 N_PORTS_TRIED = 5
+N_SLOTS = 16384
+CLUSTER_TIMEOUT_MS = 1000
 # Below the ports that Linux (32768-60999) and macOS (49152-65535) give to outgoing connections: the port of a server
 # that is down cannot be taken by the client that tries to reach it. A cluster bus (port + 10000) stays valid too.
 FIRST_PORT, N_PORTS = 20_000, 12_000
@@ -88,6 +92,7 @@ class ValkeyServer:
     Args:
         args: further arguments of the server, such as `["--maxmemory", "1mb"]`. With `--requirepass`, `command`
             authenticates; the URLs carry no password.
+        config: what a configuration file of its own begins with; a Sentinel cannot do without one.
 
     Attributes:
         running: the servers of this process that were started and not stopped.
@@ -96,8 +101,9 @@ class ValkeyServer:
 
     running: ClassVar[set[ValkeyServer]] = set()
 
-    def __init__(self, args: Sequence[str] = ()) -> None:
+    def __init__(self, args: Sequence[str] = (), *, config: str | None = None) -> None:
         self._args = list(args)
+        self._config = config
         # macOS limits the path of a unix socket to 103 bytes, and its own temporary folder is long.
         self._folder = Path("/tmp") / f"valkey-{secrets.token_hex(6)}"  # noqa: S108 - unguessable, made with mode 0700
         self._log = self._folder / "log"
@@ -112,6 +118,16 @@ class ValkeyServer:
         if self._port is None:
             raise RuntimeError("the server was never started")
         return self._port
+
+    @property
+    def cluster_port(self) -> int:
+        """The port on which servers of a cluster talk to this one."""
+        return int(self._args[self._args.index("--cluster-port") + 1])
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started, and neither killed nor stopped."""
+        return self._process is not None
 
     @property
     def pid(self) -> int:
@@ -228,7 +244,7 @@ class ValkeyServer:
         kept: list[str | Path] = ["--dir", self._folder, "--save", "", "--appendonly", "no"]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [_binary(), *where, *kept, *self._args],
+                [_binary(), *self._config_file(), *where, *kept, *self._args],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -239,6 +255,13 @@ class ValkeyServer:
             start_new_session=True,
         )
 
+    def _config_file(self) -> list[Path]:
+        if self._config is None:
+            return []
+        path = self._folder / "config"
+        path.write_text(self._config)
+        return [path]
+
     def _comes_up(self) -> bool:
         """Wait for PONG on the socket, which is this server's alone and opened only after the port is bound."""
         end_s = time.monotonic() + START_TIMEOUT_S
@@ -248,6 +271,140 @@ class ValkeyServer:
                     return True
             time.sleep(0.005)
         return False
+
+
+class ValkeyCluster:
+    """A cluster of servers that share the slots evenly; a context manager that starts and stops it.
+
+    A server that dies takes only its own slots with it; with replicas, one of them follows it within seconds.
+
+    Args:
+        n_primaries: how many servers hold slots.
+        n_replicas: how many replicas each of them has.
+        args: further arguments of every server.
+        front: given a server that has been started, the port under which the cluster shall announce it, of a proxy
+            for example; the server's own if nothing is given.
+
+    Attributes:
+        primaries: the servers that hold slots at the start, in the order of their slots.
+        replicas: the others, `n_replicas` for each primary, in the same order.
+    """
+
+    def __init__(
+        self,
+        n_primaries: int = 3,
+        n_replicas: int = 0,
+        *,
+        args: Sequence[str] = (),
+        front: Callable[[ValkeyServer], int] | None = None,
+    ) -> None:
+        self._front = front or (lambda server: server.port)
+        self.primaries = [self._server(args) for _ in range(n_primaries)]
+        self.replicas = [self._server(args) for _ in range(n_primaries * n_replicas)]
+
+    @staticmethod
+    def _server(args: Sequence[str]) -> ValkeyServer:
+        coverage = ["--cluster-require-full-coverage", "no"]
+        quick = ["--cluster-node-timeout", str(CLUSTER_TIMEOUT_MS), "--repl-diskless-sync-delay", "0"]
+        enabled = ["--cluster-enabled", "yes", "--cluster-port", str(free_port())]
+        return ValkeyServer([*enabled, *quick, *coverage, *args])
+
+    @property
+    def servers(self) -> list[ValkeyServer]:
+        """All servers."""
+        return [*self.primaries, *self.replicas]
+
+    @property
+    def url(self) -> str:
+        """The cluster, by its first two servers."""
+        return f"redis+cluster://{','.join(f'{HOST}:{self._front(server)}' for server in self.primaries[:2])}"
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start all servers and wait until each of them sees all of them, and all slots served."""
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(ValkeyServer.start, self.servers))
+        for server in self.servers:
+            server.command("CONFIG", "SET", "cluster-announce-port", self._front(server))
+        for n, (first, last) in enumerate(self.ranges()):
+            self.primaries[n].command("CLUSTER", "ADDSLOTSRANGE", first, last)
+            self.primaries[n].command("CLUSTER", "SET-CONFIG-EPOCH", n + 1)
+        for one, other in itertools.combinations(self.servers, 2):
+            one.command("CLUSTER", "MEET", HOST, other.port, other.cluster_port)
+        self._wait(lambda server: self._state(server)["cluster_known_nodes"] == str(len(self.servers)))
+        for n, replica in enumerate(self.replicas):
+            self._replicate(replica, self.primaries[n * len(self.primaries) // len(self.replicas)])
+        self._wait(lambda server: self._state(server)["cluster_state"] == "ok" and self._sees_all(server))
+
+    def stop(self) -> None:
+        """End all servers and remove their files."""
+        for server in self.servers:
+            server.stop()
+
+    def ranges(self) -> list[tuple[int, int]]:
+        """The first and last slot of each primary at the start."""
+        bounds = [n * N_SLOTS // len(self.primaries) for n in range(len(self.primaries) + 1)]
+        return [(first, following - 1) for first, following in itertools.pairwise(bounds)]
+
+    def flush(self) -> None:
+        """Empty all primaries."""
+        for server in self.primaries:
+            server.command("FLUSHALL")
+
+    def node_id(self, server: ValkeyServer) -> str:
+        """The name by which servers of the cluster know one of them."""
+        name: bytes = server.command("CLUSTER", "MYID")
+        return name.decode()
+
+    def wait_until_known(self, slot: int, owner: ValkeyServer) -> None:
+        """Wait until all servers that run know whose a slot is."""
+        port = self._front(owner)
+        self._wait(
+            lambda server: any(first <= slot <= last and row[0][1] == port for first, last, *row in _slots(server))
+        )
+
+    def _replicate(self, replica: ValkeyServer, primary: ValkeyServer) -> None:
+        name = self.node_id(primary)
+        _wait_for(lambda: name in replica.command("CLUSTER", "NODES").decode())
+        replica.command("CLUSTER", "REPLICATE", name)
+
+    def _sees_all(self, server: ValkeyServer) -> bool:
+        seen = {row[1] for _, _, *rows in _slots(server) for row in rows}
+        linked = b"role:master" in server.command("INFO", "replication") or b"master_link_status:up" in server.command(
+            "INFO", "replication"
+        )
+        return seen == {self._front(one) for one in self.servers} and linked
+
+    def _wait(self, holds: Callable[[ValkeyServer], bool]) -> None:
+        _wait_for(lambda: all(holds(server) for server in self.servers if server.is_running))
+
+    @staticmethod
+    def _state(server: ValkeyServer) -> dict[str, str]:
+        lines: bytes = server.command("CLUSTER", "INFO")
+        return dict(line.split(":", 1) for line in lines.decode().splitlines() if ":" in line)
+
+
+def _slots(server: ValkeyServer) -> list[Any]:
+    rows: list[Any] = server.command("CLUSTER", "SLOTS")
+    return rows
+
+
+def _wait_for(holds: Callable[[], bool]) -> None:
+    end_s = time.monotonic() + START_TIMEOUT_S
+    while not holds():
+        if time.monotonic() > end_s:
+            raise ServerStartError(f"the servers did not agree within {START_TIMEOUT_S} s")
+        time.sleep(0.01)
 
 
 def _binary() -> Path:

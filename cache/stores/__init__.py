@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from cache.errors import ConfigurationError
 from cache.stores.base import Store
@@ -18,7 +18,10 @@ __all__ = ["MemoryStore", "Store", "store_from_client", "store_from_url"]
 
 _log = logging.getLogger("resumecache")
 _START_TIMEOUT_S = 15.0
-_SCHEMES = "redis://, rediss://, unix://, memory:// and embedded://"
+_SCHEMES = (
+    "redis://, rediss://, unix://, redis+cluster://, rediss+cluster://, redis+sentinel://, rediss+sentinel://, "
+    "memory:// and embedded://"
+)
 
 
 def store_from_url(url: str | None = None, *, deadline: Deadline | None = None) -> Store:
@@ -37,7 +40,7 @@ def store_from_url(url: str | None = None, *, deadline: Deadline | None = None) 
     """
     if not url:
         return _default_store(deadline)
-    match urlsplit(url).scheme:
+    match url.partition("://")[0] if "://" in url else "":
         case "memory":
             return MemoryStore()
         case "embedded":
@@ -47,6 +50,10 @@ def store_from_url(url: str | None = None, *, deadline: Deadline | None = None) 
             from cache.stores.redis import RedisStore  # noqa: PLC0415  same
 
             return RedisStore(Endpoint.from_url(url), deadline=deadline)
+        case "redis+cluster" | "rediss+cluster":
+            from cache.stores.cluster import ClusterStore  # noqa: PLC0415  same
+
+            return ClusterStore.from_url(url, deadline=deadline)
         case scheme:
             raise ConfigurationError(f"REDIS_URL: expected one of {_SCHEMES}, got a URL of scheme {scheme!r}")
 

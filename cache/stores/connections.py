@@ -13,7 +13,6 @@ import math
 import socket
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import redis
 import redis.asyncio
@@ -28,6 +27,7 @@ from cache.errors import (
     StoreResponseError,
     StoreTimeoutError,
 )
+from cache.stores.urls import without_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -76,6 +76,11 @@ def to_store_error(error: BaseException) -> StoreError:
     if isinstance(error.__cause__ or error.__context__, ConnectionRefusedError):
         reason = "refused"
     return ours(message, reason=reason)
+
+
+def again(failure: StoreError) -> StoreError:
+    """The same error for one more caller: one object would hold on to what all of them were doing."""
+    return type(failure)(str(failure), reason=failure.reason)
 
 
 @contextlib.contextmanager
@@ -222,6 +227,7 @@ class Endpoint:
         self.name = name
         self._prepare = prepare
         self._async_class = async_class
+        self._given_sync_class = sync_class
         self._sync_class = sync_class and type(f"Deadline{sync_class.__name__}", (_DeadlineMixin, sync_class), {})
         self._options = {name: value for name, value in options.items() if name not in _DROPPED} | _OURS
 
@@ -238,6 +244,11 @@ class Endpoint:
             raise ConfigurationError(f"REDIS_URL: {error}; got {without_password(url)!r}") from None
         sync_class = options.pop("connection_class", redis.Connection)
         return cls(sync_class, _TWINS[sync_class], options, name=without_password(url))
+
+    def at(self, host: str, port: int) -> Endpoint:
+        """An endpoint elsewhere to which connections are made in the same way."""
+        options = self._options | {"host": host, "port": port}
+        return Endpoint(self._given_sync_class, self._async_class, options, name=f"{host}:{port}")
 
     @classmethod
     def from_socket(cls, path: Path, *, prepare: Callable[[], object]) -> Endpoint:
@@ -306,14 +317,6 @@ class Endpoint:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await connection.connect()
         return connection
-
-
-def without_password(url: str) -> str:
-    """A URL as it may be shown."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}").geturl()
 
 
 def _name_of(options: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from cache.errors import StoreError, StoreTimeoutError
-from cache.stores.connections import to_store_error
+from cache.stores.connections import again, to_store_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -28,11 +28,6 @@ def _too_late(endpoint: Endpoint, *, is_full: bool) -> StoreTimeoutError:
     if is_full:
         return StoreTimeoutError(f"{endpoint.name}: all connections are busy", reason="pool_exhausted")
     return StoreTimeoutError(f"{endpoint.name}: no connection within the deadline")
-
-
-def _again(failure: StoreError) -> StoreError:
-    """The same error for one more caller: one object would hold on to what all of them were doing."""
-    return type(failure)(str(failure), reason=failure.reason)
 
 
 class SyncPool:
@@ -106,7 +101,7 @@ class SyncPool:
         try:
             while not self._idle:
                 if self._n_failures != seen_failures and self._failure is not None:
-                    raise _again(self._failure) from self._failure.__cause__
+                    raise again(self._failure) from self._failure.__cause__
                 self._start_making()
                 left_s = expires_s - time.monotonic()
                 if left_s <= 0:

@@ -17,6 +17,7 @@ from cache.wrappers import ByteStoreAdapter, FailOpenStore
 from tests.contract.store_contract import ExpiringStoreContract, StoreContract, each_world
 from tests.fakes import FakeClock
 from tests.integration.calling import PATIENT_S
+from tests.servers import HOST, ValkeyCluster
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -34,6 +35,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]
     with EmbeddedServer(tmp_path_factory.mktemp("embedded") / "server") as server:
         server.ensure_running()
         yield server
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[ValkeyCluster]:
+    """Three servers that share the slots."""
+    with ValkeyCluster() as cluster:
+        yield cluster
 
 
 class RedisContract(ExpiringStoreContract):
@@ -162,6 +170,25 @@ class TestRedisStoreFromFakeredis(ExpiringStoreContract):
     @pytest.fixture
     async def store(self) -> AsyncIterator[Store]:
         async with store_from_client(fakeredis.FakeRedis(), deadline=PATIENT) as store:
+            yield store
+
+
+class TestClusterStore(RedisContract):
+    @pytest.fixture
+    def raw(self, cluster: ValkeyCluster) -> Iterator[redis.RedisCluster]:
+        with redis.RedisCluster(HOST, cluster.primaries[0].port) as client:
+            yield client
+
+    @pytest.fixture
+    async def store(self, cluster: ValkeyCluster) -> AsyncIterator[Store]:
+        async with store_from_url(cluster.url, deadline=PATIENT) as store:
+            yield store
+
+
+class TestFailOpenStoreOnCluster(TestClusterStore):
+    @pytest.fixture
+    async def store(self, cluster: ValkeyCluster) -> AsyncIterator[Store]:
+        async with FailOpenStore(store_from_url(cluster.url, deadline=PATIENT)) as store:
             yield store
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 store_from_url("redis://")  # imports all stores; connects to nothing
 SPECIAL = [("__enter__", "__aenter__"), ("__exit__", "__aexit__")]
-WITHOUT_STORE = {"counts"}
+WITHOUT_STORE = {"counts", "servers_of", "ping_server"}  # the last is for a thread of a breaker's own
 
 
 def subclasses(root: type) -> list[type]:

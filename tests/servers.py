@@ -125,11 +125,6 @@ class ValkeyServer:
         return int(self._args[self._args.index("--cluster-port") + 1])
 
     @property
-    def is_running(self) -> bool:
-        """Whether it was started, and neither killed nor stopped."""
-        return self._process is not None
-
-    @property
     def pid(self) -> int:
         """The process id; RuntimeError while no process runs."""
         if self._process is None:
@@ -280,14 +275,14 @@ class ValkeyCluster:
 
     Args:
         n_primaries: how many servers hold slots.
-        n_replicas: how many replicas each of them has.
+        n_replicas: how many replicas there are: of the first primary, of the second, and so on in turn.
         args: further arguments of every server.
         front: given a server that has been started, the port under which the cluster shall announce it, of a proxy
             for example; the server's own if nothing is given.
 
     Attributes:
         primaries: the servers that hold slots at the start, in the order of their slots.
-        replicas: the others, `n_replicas` for each primary, in the same order.
+        replicas: the others.
     """
 
     def __init__(
@@ -300,7 +295,7 @@ class ValkeyCluster:
     ) -> None:
         self._front = front or (lambda server: server.port)
         self.primaries = [self._server(args) for _ in range(n_primaries)]
-        self.replicas = [self._server(args) for _ in range(n_primaries * n_replicas)]
+        self.replicas = [self._server(args) for _ in range(n_replicas)]
 
     @staticmethod
     def _server(args: Sequence[str]) -> ValkeyServer:
@@ -343,8 +338,8 @@ class ValkeyCluster:
             one.command("CLUSTER", "MEET", HOST, other.port, other.cluster_port)
         self._wait(lambda server: self._state(server)["cluster_known_nodes"] == str(len(self.servers)))
         for n, replica in enumerate(self.replicas):
-            self._replicate(replica, self.primaries[n * len(self.primaries) // len(self.replicas)])
-        self._wait(lambda server: self._state(server)["cluster_state"] == "ok" and self._sees_all(server))
+            self._replicate(replica, self.primaries[n % len(self.primaries)])
+        self.wait_until_agreed()
 
     def stop(self) -> None:
         """End all servers and remove their files."""
@@ -361,17 +356,42 @@ class ValkeyCluster:
         for server in self.primaries:
             server.command("FLUSHALL")
 
-    def node_id(self, server: ValkeyServer) -> str:
+    def owners(self) -> list[ValkeyServer]:
+        """The server that holds each slot now; all slots must be held."""
+        by_port = {self._front(server): server for server in self.servers}
+        rows = sorted(_slots(self.primaries[0]))
+        return [by_port[row[0][1]] for first, last, *row in rows for _ in range(first, last + 1)]
+
+    def owner_of(self, slot: int) -> ValkeyServer:
+        """The server that holds a slot now."""
+        return self.owners()[slot]
+
+    def begin_move(self, slot: int, target: ValkeyServer) -> ValkeyServer:
+        """Have a slot on its way to another server; returns the one that holds it until the end."""
+        source = self.owner_of(slot)
+        target.command("CLUSTER", "SETSLOT", slot, "IMPORTING", self.node_id(source))
+        source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", self.node_id(target))
+        return source
+
+    def end_move(self, slot: int, target: ValkeyServer) -> None:
+        """Take what keys are left along, and let the target hold the slot; returns when all servers know."""
+        source = self.owner_of(slot)
+        for key in source.command("CLUSTER", "GETKEYSINSLOT", slot, 10_000):
+            source.command("MIGRATE", HOST, target.port, key, 0, 5000)
+        target.command("CLUSTER", "SETSLOT", slot, "NODE", self.node_id(target))
+        source.command("CLUSTER", "SETSLOT", slot, "NODE", self.node_id(target))
+        self.wait_until_agreed()
+
+    def wait_until_agreed(self) -> None:
+        """Wait until all servers run, are connected, and say the same of all slots."""
+        self._wait(lambda server: self._state(server)["cluster_state"] == "ok" and self._sees_all(server))
+        _wait_for(lambda: len({repr([row[:3] for row in _slots(server)]) for server in self.servers}) == 1)
+
+    @staticmethod
+    def node_id(server: ValkeyServer) -> str:
         """The name by which servers of the cluster know one of them."""
         name: bytes = server.command("CLUSTER", "MYID")
         return name.decode()
-
-    def wait_until_known(self, slot: int, owner: ValkeyServer) -> None:
-        """Wait until all servers that run know whose a slot is."""
-        port = self._front(owner)
-        self._wait(
-            lambda server: any(first <= slot <= last and row[0][1] == port for first, last, *row in _slots(server))
-        )
 
     def _replicate(self, replica: ValkeyServer, primary: ValkeyServer) -> None:
         name = self.node_id(primary)
@@ -380,13 +400,12 @@ class ValkeyCluster:
 
     def _sees_all(self, server: ValkeyServer) -> bool:
         seen = {row[1] for _, _, *rows in _slots(server) for row in rows}
-        linked = b"role:master" in server.command("INFO", "replication") or b"master_link_status:up" in server.command(
-            "INFO", "replication"
-        )
-        return seen == {self._front(one) for one in self.servers} and linked
+        replication = server.command("INFO", "replication")
+        is_linked = b"role:master" in replication or b"master_link_status:up" in replication
+        return is_linked and seen == {self._front(one) for one in self.servers}
 
     def _wait(self, holds: Callable[[ValkeyServer], bool]) -> None:
-        _wait_for(lambda: all(holds(server) for server in self.servers if server.is_running))
+        _wait_for(lambda: all(holds(server) for server in self.servers))
 
     @staticmethod
     def _state(server: ValkeyServer) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from langchain_core.stores import BaseStore, InMemoryByteStore
 
-from cache.breaker import Breaker, Direction
+from cache.breaker import Breakers, Direction
 from cache.counters import Counts
 from cache.errors import StoreConnectionError, StoreError, StoreResponseError
 from cache.stores.memory import MemoryStore
@@ -145,12 +145,12 @@ async def test_administration_is_not_covered(store: FailOpenStore) -> None:
 
 def test_stores_on_one_server_share_what_is_known_of_it(broken: BrokenStore, clock: FakeClock) -> None:
     """With one breaker, what one store has found dead the other does not ask, and each counts for itself."""
-    breaker = Breaker(broken.ping, clock=clock)
-    one, other = FailOpenStore(broken, breaker=breaker), FailOpenStore(broken, breaker=breaker)
+    breakers = Breakers(broken.ping_server, clock=clock)
+    one, other = FailOpenStore(broken, breakers=breakers), FailOpenStore(broken, breakers=breakers)
     assert one.mget(["a"]) == other.mget(["a"]) == [None]
     assert broken.n_asked("mget") == 1
     assert [store.counters.snapshot().failures for store in (one, other)] == [{"refused": 1}, {}]
-    breaker.close()
+    breakers.close()
 
 
 class WaitingStore(MemoryStore):

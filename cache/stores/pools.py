@@ -19,12 +19,12 @@ from cache.stores.connections import again, to_store_error
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from cache.stores.connections import Endpoint
+    from cache.stores.connections import Connector
 
 MAX_CONNECTIONS = 32
 
 
-def _too_late(endpoint: Endpoint, *, is_full: bool) -> StoreTimeoutError:
+def _too_late(endpoint: Connector, *, is_full: bool) -> StoreTimeoutError:
     if is_full:
         return StoreTimeoutError(f"{endpoint.name}: all connections are busy", reason="pool_exhausted")
     return StoreTimeoutError(f"{endpoint.name}: no connection within the deadline")
@@ -33,7 +33,7 @@ def _too_late(endpoint: Endpoint, *, is_full: bool) -> StoreTimeoutError:
 class SyncPool:
     """Connections for threads."""
 
-    def __init__(self, endpoint: Endpoint, *, max_connections: int = MAX_CONNECTIONS) -> None:
+    def __init__(self, endpoint: Connector, *, max_connections: int = MAX_CONNECTIONS) -> None:
         self._endpoint = endpoint
         self._max_connections = max_connections
         self._changed = threading.Condition()
@@ -138,13 +138,14 @@ class SyncPool:
 class AsyncPool:
     """Connections for the tasks of one event loop."""
 
-    def __init__(self, endpoint: Endpoint, *, max_connections: int = MAX_CONNECTIONS) -> None:
+    def __init__(self, endpoint: Connector, *, max_connections: int = MAX_CONNECTIONS) -> None:
         self._endpoint = endpoint
         self._max_connections = max_connections
         self._idle: list[Any] = []
         self._waiting: deque[asyncio.Future[Any]] = deque()
         self._making: set[asyncio.Task[None]] = set()
         self._n_open = 0
+        self._n_making = 0  # a task that has just ended is still among the tasks
 
     async def take(self) -> tuple[Any, bool]:
         """A connection, and whether it has been used before; bounded by the caller's deadline.
@@ -206,11 +207,12 @@ class AsyncPool:
 
     def is_full(self) -> bool:
         """Say whether a caller waits for others rather than for the server."""
-        return not self._making
+        return self._n_making == 0
 
     def _start_making(self) -> None:
-        while len(self._making) < len(self._waiting) and self._n_open < self._max_connections:
+        while self._n_making < len(self._waiting) and self._n_open < self._max_connections:
             self._n_open += 1
+            self._n_making += 1
             task = asyncio.get_running_loop().create_task(self._make())
             self._making.add(task)
             task.add_done_callback(self._making.discard)
@@ -220,6 +222,7 @@ class AsyncPool:
             connection = await self._endpoint.aconnect()
         except BaseException as error:
             self._n_open -= 1
+            self._n_making -= 1
             if not isinstance(error, StoreError):
                 raise
             waiting, self._waiting = self._waiting, deque()
@@ -227,13 +230,14 @@ class AsyncPool:
                 if not future.done():
                     future.set_exception(error)
             return
+        self._n_making -= 1
         self.give(connection)
 
 
 class AsyncPools:
     """A pool for each event loop, as a connection belongs to the loop that it was made in."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Connector) -> None:
         self._endpoint = endpoint
         self._by_loop: dict[asyncio.AbstractEventLoop, tuple[AsyncPool, AsyncGenerator[None, None]]] = {}
 

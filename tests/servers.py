@@ -132,6 +132,11 @@ class ValkeyServer:
         return self._process.pid
 
     @property
+    def password(self) -> str | None:
+        """What `--requirepass` says."""
+        return self._args[self._args.index("--requirepass") + 1] if "--requirepass" in self._args else None
+
+    @property
     def url(self) -> str:
         """Database 0 over TCP."""
         return f"redis://{HOST}:{self.port}/0"
@@ -213,9 +218,8 @@ class ValkeyServer:
             connection.settimeout(timeout_s)
             connection.connect(str(self.socket_path))
             with connection.makefile("rb") as replies:
-                if "--requirepass" in self._args:
-                    password = self._args[self._args.index("--requirepass") + 1]
-                    connection.sendall(encode_command("AUTH", password))
+                if self.password:
+                    connection.sendall(encode_command("AUTH", self.password))
                     read_reply(replies)
                 connection.sendall(encode_command(*args))
                 return read_reply(replies)
@@ -411,6 +415,72 @@ class ValkeyCluster:
     def _state(server: ValkeyServer) -> dict[str, str]:
         lines: bytes = server.command("CLUSTER", "INFO")
         return dict(line.split(":", 1) for line in lines.decode().splitlines() if ":" in line)
+
+
+class ValkeySentinels:
+    """A primary, its replica, and Sentinels that let the replica take over when the primary has been dead for 0.3 s.
+
+    Args:
+        n_sentinels: how many Sentinels; a majority of them must agree.
+        args: further arguments of the primary and the replica.
+        sentinel_args: further arguments of the Sentinels.
+
+    Attributes:
+        servers: the primary and the replica at the start.
+        sentinels: the Sentinels.
+    """
+
+    SERVICE: ClassVar[str] = "cache"
+
+    def __init__(self, n_sentinels: int = 1, *, args: Sequence[str] = (), sentinel_args: Sequence[str] = ()) -> None:
+        quick = ["--repl-diskless-sync-delay", "0"]
+        self.servers = [ValkeyServer([*quick, *args]) for _ in range(2)]
+        self.sentinels = [ValkeyServer(["--sentinel", *sentinel_args], config="") for _ in range(n_sentinels)]
+
+    @property
+    def url(self) -> str:
+        """The service, by all Sentinels."""
+        return f"redis+sentinel://{','.join(f'{HOST}:{one.port}' for one in self.sentinels)}/{self.SERVICE}"
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start all and wait until the Sentinels know the replica, and one another."""
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(ValkeyServer.start, [*self.servers, *self.sentinels]))
+        primary, replica = self.servers
+        password = primary.password
+        if password:
+            replica.command("CONFIG", "SET", "primaryauth", password)
+            primary.command("CONFIG", "SET", "primaryauth", password)
+        replica.command("REPLICAOF", HOST, primary.port)
+        _wait_for(lambda: b"master_link_status:up" in replica.command("INFO", "replication"))
+        for sentinel in self.sentinels:
+            sentinel.command("SENTINEL", "MONITOR", self.SERVICE, HOST, primary.port, len(self.sentinels) // 2 + 1)
+            options = ["down-after-milliseconds", "300", "failover-timeout", "2000"]
+            options += ["auth-pass", password] if password else []
+            sentinel.command("SENTINEL", "SET", self.SERVICE, *options)
+        _wait_for(lambda: all(self._knows_all(sentinel) for sentinel in self.sentinels))
+
+    def stop(self) -> None:
+        """End all and remove their files."""
+        for server in (*self.servers, *self.sentinels):
+            server.stop()
+
+    def _knows_all(self, sentinel: ValkeyServer) -> bool:
+        flat: list[bytes] = sentinel.command("SENTINEL", "MASTER", self.SERVICE)
+        known = dict(zip(flat[::2], flat[1::2], strict=True))
+        others = b"%d" % (len(self.sentinels) - 1)
+        return (known[b"flags"], known[b"num-slaves"], known[b"num-other-sentinels"]) == (b"master", b"1", others)
 
 
 def _slots(server: ValkeyServer) -> list[Any]:

@@ -28,8 +28,12 @@ def store_from_url(url: str | None = None, *, deadline: Deadline | None = None) 
     """A store by its URL. Nothing is connected or started before the first operation.
 
     Args:
-        url: `redis://`, `rediss://`, `unix://`, `memory://`, or `embedded://` with an optional directory;
-            `None` is the embedded server, or `memory://` where its binary is not installed.
+        url: `redis://host:port/db`, `rediss://` for TLS, `unix://path`, `redis+cluster://host:port,host:port`,
+            `redis+sentinel://host:port,host:port/service/db`, both with `rediss+` or `?tls=true` for TLS, `memory://`,
+            or `embedded://` with an optional directory; `None` is the embedded server, or `memory://` where its binary
+            is not installed. User and password of the servers stand before the hosts; those of the Sentinels are the
+            options `sentinel_username` and `sentinel_password`. Other options are those of redis-py, such as
+            `ssl_ca_certs`.
         deadline: how long one operation on a server may take.
 
     Returns:
@@ -54,6 +58,11 @@ def store_from_url(url: str | None = None, *, deadline: Deadline | None = None) 
             from cache.stores.cluster import ClusterStore  # noqa: PLC0415  same
 
             return ClusterStore.from_url(url, deadline=deadline)
+        case "redis+sentinel" | "rediss+sentinel":
+            from cache.stores.redis import RedisStore  # noqa: PLC0415  same
+            from cache.stores.sentinel import SentinelEndpoint  # noqa: PLC0415  same
+
+            return RedisStore(SentinelEndpoint.from_url(url), deadline=deadline)
         case scheme:
             raise ConfigurationError(f"REDIS_URL: expected one of {_SCHEMES}, got a URL of scheme {scheme!r}")
 

@@ -62,6 +62,9 @@ class Answer(NamedTuple):
     reply: Any
 
 
+_NOT_YET = Answer("", None)
+
+
 class ClusterStore(Store):
     """Entries on the servers of a cluster.
 
@@ -342,8 +345,10 @@ class Asking:
         self._topology = topology
         self._asked = asked
         self._n_hops = 0
-        self.answers = [_unheld(key) for key in keys]
         owners = [found.owner(key) for key in keys]
+        self.answers = [
+            _NOT_YET if owner is not None else _unheld(key) for key, owner in zip(keys, owners, strict=True)
+        ]
         if None in owners:
             topology.ask_for_refresh()
         self._to_ask = [_Part(position, owner) for position, owner in enumerate(owners) if owner is not None]

@@ -12,7 +12,7 @@ import contextlib
 import math
 import socket
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import redis
 import redis.asyncio
@@ -137,6 +137,7 @@ class DeadlineSocket:
 class _DeadlineMixin:
     """Makes a redis-py connection class keep a deadline."""
 
+    connect_timeout_s = CONNECT_TIMEOUT_S
     _deadline_socket: DeadlineSocket | None = None
 
     def _connect(self) -> Any:
@@ -144,7 +145,7 @@ class _DeadlineMixin:
         if not isinstance(sock, socket.socket):  # a stand-in such as fakeredis answers at once
             return sock
         self._deadline_socket = DeadlineSocket(sock)
-        self.expire_at(time.monotonic() + CONNECT_TIMEOUT_S)  # the handshake follows
+        self.expire_at(time.monotonic() + self.connect_timeout_s)  # the handshake follows
         return self._deadline_socket
 
     def expire_at(self, expires_s: float) -> None:
@@ -161,7 +162,6 @@ _OURS: dict[str, Any] = {
     "retry_on_error": [],
     "health_check_interval": 0,
     "socket_timeout": None,
-    "socket_connect_timeout": CONNECT_TIMEOUT_S,
     "socket_read_size": _READ_SIZE_BYTES,
     "driver_info": None,
     "client_name": None,
@@ -198,12 +198,30 @@ _TWINS: dict[type, type] = {
 _TWINS_BACK = {twin: base for base, twin in _TWINS.items()}
 
 
-class Endpoint:
-    """Where a server is, and how to connect to it in both worlds.
+class Connector(Protocol):
+    """What connections to a server are made by.
 
     Attributes:
         name: what messages call it; holds no password.
         moves: whether a new connection may lead to another server than those before.
+    """
+
+    name: str
+    moves: bool
+
+    @property
+    def is_async(self) -> bool:
+        """Whether asyncio connections can be made."""
+
+    def connect(self) -> Any:
+        """Make a connection that is ready for a command; blocks; raises a `StoreError`."""
+
+    async def aconnect(self) -> Any:
+        """Make an asyncio connection that is ready for a command; raises a `StoreError`."""
+
+
+class Endpoint:
+    """Where a server is, and how to connect to it in both worlds.
 
     Args:
         sync_class: redis-py's connection class for blocking use; `None` where only the other is known.
@@ -211,6 +229,7 @@ class Endpoint:
         options: their arguments.
         prepare: called before each connection is made; may block, for example until a server has started.
         name: what messages call it; holds no password.
+        connect_timeout_s: how long making a connection may take.
     """
 
     moves = False
@@ -223,13 +242,18 @@ class Endpoint:
         *,
         name: str,
         prepare: Callable[[], object] | None = None,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
     ) -> None:
         self.name = name
+        self._connect_timeout_s = connect_timeout_s
         self._prepare = prepare
         self._async_class = async_class
         self._given_sync_class = sync_class
-        self._sync_class = sync_class and type(f"Deadline{sync_class.__name__}", (_DeadlineMixin, sync_class), {})
+        self._sync_class = sync_class and type(
+            f"Deadline{sync_class.__name__}", (_DeadlineMixin, sync_class), {"connect_timeout_s": connect_timeout_s}
+        )
         self._options = {name: value for name, value in options.items() if name not in _DROPPED} | _OURS
+        self._options["socket_connect_timeout"] = connect_timeout_s
 
     @classmethod
     def from_url(cls, url: str) -> Endpoint:
@@ -245,10 +269,16 @@ class Endpoint:
         sync_class = options.pop("connection_class", redis.Connection)
         return cls(sync_class, _TWINS[sync_class], options, name=without_password(url))
 
-    def at(self, host: str, port: int) -> Endpoint:
+    def at(self, host: str, port: int, *, connect_timeout_s: float = CONNECT_TIMEOUT_S) -> Endpoint:
         """An endpoint elsewhere to which connections are made in the same way."""
         options = self._options | {"host": host, "port": port}
-        return Endpoint(self._given_sync_class, self._async_class, options, name=f"{host}:{port}")
+        return Endpoint(
+            self._given_sync_class,
+            self._async_class,
+            options,
+            name=f"{host}:{port}",
+            connect_timeout_s=connect_timeout_s,
+        )
 
     @classmethod
     def from_socket(cls, path: Path, *, prepare: Callable[[], object]) -> Endpoint:
@@ -314,7 +344,7 @@ class Endpoint:
             if self._prepare:
                 await asyncio.to_thread(self._prepare)
             connection = self._async_class(**self._options, retry=redis.asyncio.retry.Retry(NoBackoff(), 0))
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            async with asyncio.timeout(self._connect_timeout_s):
                 await connection.connect()
         return connection
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from cache.stores.commands import Command
-    from cache.stores.connections import Endpoint
+    from cache.stores.connections import Connector
 
 _LATE_S = 0.01
 _GRACE_S = 0.02
@@ -38,7 +38,7 @@ class Link:
         endpoint: where the server is and how to connect.
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Connector) -> None:
         self.endpoint = endpoint
         self._is_retired = False
         self._threads: ThreadPoolExecutor | None = None
@@ -153,7 +153,7 @@ class Link:
         while True:
             connection, is_used = pool.take(expires_s)
             try:
-                replies = _exchange_on(connection, commands, expires_s)
+                replies = exchange_on(connection, commands, expires_s)
             except BaseException as error:
                 pool.discard(connection)
                 if not _is_lost(error):
@@ -176,7 +176,7 @@ class Link:
             connection, is_used = await pool.take()
             deadline.is_all_busy = _no
             try:
-                replies = await _aexchange_on(connection, commands)
+                replies = await aexchange_on(connection, commands)
             except BaseException as error:
                 await pool.discard(connection)
                 if not _is_lost(error):
@@ -263,7 +263,8 @@ def _is_lost(error: BaseException) -> bool:
     return type(error) is redis_errors.ConnectionError
 
 
-def _exchange_on(connection: Any, commands: Sequence[Command], expires_s: float) -> list[Any]:
+def exchange_on(connection: Any, commands: Sequence[Command], expires_s: float) -> list[Any]:
+    """Send commands on a connection in one go and read a reply for each; the error of a single one is its reply."""
     if hasattr(connection, "expire_at"):
         connection.expire_at(expires_s)
     connection.send_packed_command(connection.pack_commands(commands), check_health=False)
@@ -277,7 +278,8 @@ def _read(connection: Any) -> Any:
         return error
 
 
-async def _aexchange_on(connection: Any, commands: Sequence[Command]) -> list[Any]:
+async def aexchange_on(connection: Any, commands: Sequence[Command]) -> list[Any]:
+    """Asynchronous twin of `exchange_on`, bounded by whoever calls it."""
     await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
     return [await _aread(connection) for _ in commands]
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from cache.stores.base import Payload
     from cache.stores.commands import Command
-    from cache.stores.connections import Endpoint
+    from cache.stores.connections import Connector
 
 
 class RedisStore(Store):
@@ -52,7 +52,7 @@ class RedisStore(Store):
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        endpoint: Connector,
         *,
         deadline: Deadline | None = None,
         first_wait_s: float = 0.0,

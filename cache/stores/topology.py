@@ -14,6 +14,7 @@ from redis import exceptions as redis_errors
 
 from cache.errors import StoreError, StoreResponseError, StoreTimeoutError
 from cache.stores.connections import CONNECT_TIMEOUT_S, to_store_error, translated
+from cache.stores.links import exchange_on
 from cache.stores.slots import Address, SlotMap
 
 if TYPE_CHECKING:
@@ -141,13 +142,12 @@ def _slots(endpoint: Endpoint) -> Any:
     connection = endpoint.connect()
     try:
         with translated():
-            connection.expire_at(time.monotonic() + CONNECT_TIMEOUT_S)
-            connection.send_command("CLUSTER", "SLOTS", check_health=False)
-            return connection.read_response(disable_decoding=True)
-    except StoreError as error:
-        if type(error.__cause__) is redis_errors.ResponseError:  # as of a server that is in no cluster
-            raise StoreResponseError(f"{endpoint.name}: {error}", reason="cluster") from error
-        raise
+            [reply] = exchange_on(connection, [("CLUSTER", "SLOTS")], time.monotonic() + CONNECT_TIMEOUT_S)
     finally:
         with contextlib.suppress(Exception):  # it may be broken in any way
             connection.disconnect()
+    if type(reply) is redis_errors.ResponseError:  # as of a server that is in no cluster
+        raise StoreResponseError(f"{endpoint.name}: {reply}", reason="cluster")
+    if isinstance(reply, Exception):
+        raise to_store_error(reply)
+    return reply

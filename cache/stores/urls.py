@@ -59,18 +59,19 @@ class ServersUrl:
         segments = tuple(unquote(segment) for segment in rest.path.split("/") if segment)
         return cls(addresses, found["login"] or "", is_tls, segments, options, shown)
 
-    def plain(self, *, login: str | None = None, without: tuple[str, ...] = ()) -> str:
+    def plain(self, *, login: str | None = None, database: int = 0, without: tuple[str, ...] = ()) -> str:
         """The URL of the first server alone.
 
         Args:
             login: instead of the one there.
+            database: its number.
             without: options that are left out.
         """
         host, port = self.addresses[0]
         login = self.login if login is None else login
         options = urlencode({name: value for name, value in self.options.items() if name not in without})
         host = f"[{host}]" if ":" in host else host
-        return f"{'rediss' if self.is_tls else 'redis'}://{login and login + '@'}{host}:{port}?{options}"
+        return f"{'rediss' if self.is_tls else 'redis'}://{login and login + '@'}{host}:{port}/{database}?{options}"
 
 
 def without_password(url: str) -> str:

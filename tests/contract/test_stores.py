@@ -17,7 +17,7 @@ from cache.wrappers import ByteStoreAdapter, FailOpenStore
 from tests.contract.store_contract import ExpiringStoreContract, StoreContract, each_world
 from tests.fakes import FakeClock
 from tests.integration.calling import PATIENT_S
-from tests.servers import HOST, ValkeyCluster
+from tests.servers import HOST, ValkeyCluster, ValkeySentinels
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -42,6 +42,13 @@ def cluster() -> Iterator[ValkeyCluster]:
     """Three servers that share the slots."""
     with ValkeyCluster() as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="module")
+def sentinels() -> Iterator[ValkeySentinels]:
+    """A primary and its replica under a Sentinel."""
+    with ValkeySentinels() as sentinels:
+        yield sentinels
 
 
 class RedisContract(ExpiringStoreContract):
@@ -182,6 +189,17 @@ class TestClusterStore(RedisContract):
     @pytest.fixture
     async def store(self, cluster: ValkeyCluster) -> AsyncIterator[Store]:
         async with store_from_url(cluster.url, deadline=PATIENT) as store:
+            yield store
+
+
+class TestSentinelStore(RedisContract):
+    @pytest.fixture
+    def redis_url(self, sentinels: ValkeySentinels) -> str:
+        return sentinels.servers[0].url
+
+    @pytest.fixture
+    async def store(self, sentinels: ValkeySentinels) -> AsyncIterator[Store]:
+        async with store_from_url(sentinels.url, deadline=PATIENT) as store:
             yield store
 
 

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import math
 import socket
+import ssl
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -73,8 +74,13 @@ def to_store_error(error: BaseException) -> StoreError:
     message = str(error) or type(error).__name__
     if type(error) is redis_errors.ResponseError:
         reason = _REASON_BY_CODE.get(message.split(" ", 1)[0], reason)
-    if isinstance(error.__cause__ or error.__context__, ConnectionRefusedError):
-        reason = "refused"
+    match error.__cause__ or error.__context__:
+        case ConnectionRefusedError():
+            reason = "refused"
+        case ssl.SSLError():
+            reason = "tls"
+        case redis_errors.AuthenticationError():  # as redis-py wraps it on a unix socket in asyncio
+            reason = "auth"
     return ours(message, reason=reason)
 
 
@@ -328,7 +334,8 @@ class Endpoint:
                 raise StoreError(f"{self.name}: the client that was handed in is for asyncio only", reason="client")
             if self._prepare:
                 self._prepare()
-            connection = self._sync_class(**self._options, retry=redis.retry.Retry(NoBackoff(), 0))
+            options = self._options | {"socket_timeout": self._connect_timeout_s}  # of TLS: reads are bounded by us
+            connection = self._sync_class(**options, retry=redis.retry.Retry(NoBackoff(), 0))
             connection.connect()
         return connection
 

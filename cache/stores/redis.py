@@ -159,8 +159,14 @@ class RedisStore(Store):
         return self._has_msetex and ttl_s is not None and len(pairs) > 1
 
     def _lacks_msetex(self, replies: list[Any]) -> bool:
-        """Say whether the server does not know MSETEX (Valkey 9.1 and Redis 8.4 do), and remember it."""
-        lacks = isinstance(replies[0], redis_errors.ResponseError) and "unknown command" in str(replies[0])
+        """Say whether the server does not have MSETEX for us (Valkey 9.1 and Redis 8.4 have it), and remember it.
+
+        A user who is allowed what older servers have must not lose writes on a newer one.
+        """
+        error = replies[0]
+        is_unknown = isinstance(error, redis_errors.ResponseError) and "unknown command" in str(error)
+        is_forbidden = isinstance(error, redis_errors.NoPermissionError) and "msetex" in str(error).lower()
+        lacks = is_unknown or is_forbidden
         self._has_msetex = self._has_msetex and not lacks
         return lacks
 

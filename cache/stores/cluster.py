@@ -416,6 +416,8 @@ def _unheld(key: str) -> Answer:
 def settled(answers: Sequence[Answer], interpret: Callable[[Any], T]) -> list[T | None]:
     """What the answers mean, in order.
 
+    That nobody serves a slot, or the cluster, is not the failure of the server that says so.
+
     Raises:
         StoreError: the one server that was asked failed, and did nothing.
         PartialFailureError: some servers failed, and something was done.
@@ -431,8 +433,8 @@ def settled(answers: Sequence[Answer], interpret: Callable[[Any], T]) -> list[T 
             n_done += 1
         except StoreError as error:
             values.append(None)
-            error.server = server
-            failures.setdefault(server, error)
+            error.server = "" if isinstance(reply, redis_errors.ClusterDownError) else server
+            failures.setdefault(error.server, error)
     _raise_any(list(failures.values()), n_done=n_done, values=values)
     return values
 

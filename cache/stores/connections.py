@@ -303,12 +303,15 @@ class Endpoint:
         """
         if not isinstance(client, redis.Redis | redis.asyncio.Redis):
             raise ConfigurationError(
-                f"expected a redis.Redis or redis.asyncio.Redis of one server, got {type(client).__name__}"
+                f"expected a redis.Redis or redis.asyncio.Redis of one server, got {type(client).__name__}; "
+                "for a cluster give a redis+cluster:// URL"
             )
         pool = client.connection_pool
         given, options = pool.connection_class, dict(pool.connection_kwargs)
         if "connection_pool" in options:
-            raise ConfigurationError("expected a client of one server, got one of a Sentinel; give a redis:// URL")
+            raise ConfigurationError(
+                "expected a client of one server, got one of a Sentinel; give a redis+sentinel:// URL"
+            )
         if isinstance(client, redis.Redis):
             return cls(given, _TWINS.get(given), options, name=_name_of(options))
         return cls(_TWINS_BACK.get(given), given, options, name=_name_of(options))

@@ -72,10 +72,11 @@ class Link:
             StoreError: no thread was to be had.
         """
         self._mind_fork()
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(MAX_CONNECTIONS, thread_name_prefix="resumecache-exchange")
+        threads = self._threads
+        if threads is None:
+            threads = self._threads = ThreadPoolExecutor(MAX_CONNECTIONS, thread_name_prefix="resumecache-exchange")
         with translated():
-            return self._threads.submit(self.exchange, commands, expires_s)
+            return threads.submit(self.exchange, commands, expires_s)
 
     async def aexchange(self, commands: Sequence[Command], allowed_s: float) -> list[Any]:
         """Asynchronous twin of `exchange`, which takes the seconds that are left."""
@@ -117,9 +118,9 @@ class Link:
         """Give back what is idle and not of an event loop. The link can be used again afterwards."""
         self._mind_fork()
         self._sync_pool.close()
-        if self._threads is not None:
-            self._threads.shutdown(wait=False)
-            self._threads = None
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown(wait=False)
 
     async def aclose(self) -> None:
         """Give back what is idle, that of the running event loop too."""
@@ -186,7 +187,7 @@ class Link:
                     raise
                 continue
             if not self._has_moved(replies):
-                await pool.discard(connection) if self._is_retired else pool.give(connection)
+                await pool.discard(connection) if pool.is_closed else pool.give(connection)
                 return replies
             await pool.discard(connection)
             await pool.discard_idle()

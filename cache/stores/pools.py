@@ -136,7 +136,11 @@ class SyncPool:
 
 
 class AsyncPool:
-    """Connections for the tasks of one event loop."""
+    """Connections for the tasks of one event loop.
+
+    Attributes:
+        is_closed: whether what is in use must be discarded afterwards, as nobody will take it from here again.
+    """
 
     def __init__(self, endpoint: Connector, *, max_connections: int = MAX_CONNECTIONS) -> None:
         self._endpoint = endpoint
@@ -145,6 +149,7 @@ class AsyncPool:
         self._waiting: deque[asyncio.Future[Any]] = deque()
         self._making: set[asyncio.Task[None]] = set()
         self._n_open = 0
+        self.is_closed = False
         self._n_making = 0  # a task that has just ended is still among the tasks
 
     async def take(self) -> tuple[Any, bool]:
@@ -195,6 +200,7 @@ class AsyncPool:
 
     async def aclose(self) -> None:
         """Close what is idle and end what is being made; what is in use is closed by who uses it."""
+        self.is_closed = True
         making = list(self._making)
         for task in making:
             task.cancel()

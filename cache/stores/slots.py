@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from redis.crc import REDIS_CLUSTER_HASH_SLOTS as N_SLOTS
-from redis.crc import key_slot
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from cache.errors import StoreResponseError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+N_SLOTS = REDIS_CLUSTER_HASH_SLOTS
 _UNNAMED = (None, b"", b"?")
 
 
@@ -59,10 +59,11 @@ class SlotMap:
         try:
             for first, last, (host, port, *_), *_ in reply:
                 owner = Address(asked.host if host in _UNNAMED else host.decode(), int(port))
-                owners[first : last + 1] = [owner] * (last + 1 - first)
+                for slot in _range(first, last):
+                    owners[slot] = owner
         except (TypeError, ValueError, AttributeError) as error:
             raise StoreResponseError(f"{asked}: no reply to CLUSTER SLOTS: {error}", reason="protocol") from error
-        if len(owners) != N_SLOTS or not any(owners):
+        if not any(owners):
             raise StoreResponseError(f"{asked}: no server of the cluster holds any slot", reason="cluster_down")
         return cls(tuple(owners))
 
@@ -81,6 +82,12 @@ class SlotMap:
     def is_complete(self) -> bool:
         """Say whether every slot is held by a known server."""
         return None not in self.owners
+
+
+def _range(first: int, last: int) -> range:
+    if not 0 <= first <= last < N_SLOTS:
+        raise ValueError(f"no slots {first} to {last}")
+    return range(first, last + 1)
 
 
 def grouped(owners: Sequence[Address]) -> dict[Address, list[int]]:

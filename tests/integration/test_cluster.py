@@ -435,6 +435,44 @@ async def test_clearing_goes_over_all_servers(world: World, fronted: Fronted, na
 
 
 @each_world
+async def test_clearing_goes_as_far_as_servers_answer(world: World, fronted: Fronted, namespace: str) -> None:
+    """With one server dead, what the others hold is cleared, and the failure is told."""
+    settings = CacheSettings(namespace=namespace, deadline_ms=round(1000 * PATIENT_S))
+    async with opened(fronted.url) as store:
+        embeddings = CacheBackedEmbeddings(CountingEmbeddings(), store, model="m", settings=settings)
+        await world.embed(embeddings, [f"text {n}" for n in range(60)])
+        dead = fronted.proxies[fronted.cluster.primaries[0].port]
+        dead.refuse()
+        admin = Admin(store, settings)
+        with pytest.raises(PartialFailureError):
+            admin.clear() if world is World.SYNC else await admin.aclear()
+        n_left = [server.command("DBSIZE") for server in fronted.cluster.primaries]
+        assert n_left[0] > 0
+        assert n_left[1:] == [0, 0]
+
+
+@each_world
+async def test_a_slot_that_nobody_serves_costs_its_own_keys(world: World, fronted: Fronted, namespace: str) -> None:
+    """Keys of a slot that no server holds are misses by that name; all others are hits, on the same server too."""
+    cluster = fronted.cluster
+    async with FailOpenStore(opened(fronted.url)) as store:
+        groups = await filled(store, fronted, namespace)
+        keys = all_of(groups)
+        lost = slot_of(f"{namespace}:lost")
+        owner = cluster.owner_of(lost)
+        owner.command("CLUSTER", "DELSLOTS", lost)
+        try:
+            expected = [key.encode() if slot_of(key) != lost else None for key in keys] + [None]
+            for _ in range(3):
+                assert await world.mget(store, [*keys, f"{namespace}:lost"]) == expected
+            assert set(store.counters.snapshot().failures) == {"cluster_down"}
+            assert not any(store.breakers.of(f"{HOST}:{proxy.port}").is_open for proxy in groups)
+        finally:
+            owner.command("CLUSTER", "ADDSLOTS", lost)
+            await asyncio.to_thread(cluster.wait_until_agreed)
+
+
+@each_world
 async def test_servers_speak_as_one(world: World, fronted: Fronted, namespace: str) -> None:
     """Numbers of keys add up over the servers; a cluster with a dead server is not healthy."""
     async with opened(fronted.url) as store:

@@ -111,8 +111,13 @@ class PartialFailureError(StoreError):
     def of(cls, failures: Sequence[StoreError], *, values: Sequence[bytes | None], n_done: int) -> Self:
         """The error for at least one failure, with the reason of the first."""
         names = "; ".join(f"{failure.server or 'no server'}: {failure}" for failure in failures)
-        message = f"done for {n_done} keys, not for those of {names}"
-        return cls(message, reason=failures[0].reason, failures=failures, values=values, n_done=n_done)
+        return cls(
+            f"some servers failed, others did not: {names}",
+            reason=failures[0].reason,
+            failures=failures,
+            values=values,
+            n_done=n_done,
+        )
 
 
 class EntryError(CacheError):

@@ -257,6 +257,7 @@ class ResponseCache(Closing, BaseCache):
                 compress_over_bytes=self._compress_over_bytes,
                 wants_json=_wants_json(llm_string),
                 schema=start.schema,
+                response_class=start.response_class,
                 control=control,
                 controls=self._controls,
                 counters=self._counters,

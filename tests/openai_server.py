@@ -225,7 +225,9 @@ class OpenAIServer:
         return self._chunks_of(body, deltas, self.finish_reason)
 
     def _chunks_of(self, body: Body, deltas: Sequence[Body], finish_reason: str | None) -> list[Body]:
-        choices: list[Body] = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
+        first, *others = deltas
+        said = [{"role": "assistant", **first}, *others]  # who speaks is said once, at the start
+        choices: list[Body] = [{"index": 0, "delta": delta, "finish_reason": None} for delta in said]
         choices.append({"index": 0, "delta": {}, "finish_reason": finish_reason})
         chunks = [self._completion(body, "chat.completion.chunk", [choice]) for choice in choices]
         if (body.get("stream_options") or {}).get("include_usage"):

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Literal
+import datetime as dt
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pytest
 from langchain_openai import ChatOpenAI
-from pydantic import BaseModel, Field, SecretStr, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    computed_field,
+    create_model,
+)
 
 from cache import CacheSettings, ResponseCache
+from cache.chat import cached
 from cache.opening import open_store
 from tests.openai_server import CHAT, OpenAIServer
 
@@ -134,3 +145,89 @@ def test_a_class_bound_by_hand_is_known_too(provider: OpenAIServer, cache: Respo
         model.bind(response_format=cls).invoke(QUESTION)
     assert provider.n_requests(CHAT) == 2
     assert cache.counts().skipped == {}
+
+
+class Scaled(BaseModel):
+    score: Annotated[float, AfterValidator(lambda score: 10 * score)]
+
+
+class Renamed(BaseModel):
+    score: int = Field(alias="theScore")
+
+
+class Discreet(BaseModel):
+    score: int
+    note: str = Field(default="none", exclude=True)
+
+
+class Dated(BaseModel):
+    when: Annotated[dt.date, PlainSerializer(lambda when: when.strftime("%d.%m.%Y"))]
+
+
+class Doubled(BaseModel):
+    score: int
+
+    model_config = ConfigDict(extra="forbid")
+
+    @computed_field
+    def double(self) -> int:
+        return 2 * self.score
+
+
+CLASSES: list[tuple[type[BaseModel], dict[str, Any]]] = [
+    (Scaled, {"score": 0.5}),
+    (Renamed, {"theScore": 7}),
+    (Discreet, {"score": 7, "note": "said"}),
+    (Dated, {"when": "2026-03-02"}),
+    (Doubled, {"score": 7}),
+]
+
+
+# The provider's own client says this of any stream that it parses, without a cache too.
+parsed_in_streams = pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning")
+
+
+def invoked(chain: Any) -> Any:
+    return chain.invoke(QUESTION)
+
+
+def streamed(chain: Any) -> Any:
+    return list(chain.stream(QUESTION))[-1]
+
+
+@parsed_in_streams
+@pytest.mark.parametrize(("cls", "answer"), CLASSES)
+@pytest.mark.parametrize("ways", [(invoked, invoked), (streamed, streamed), (invoked, streamed), (streamed, invoked)])
+def test_an_object_is_read_from_the_words_of_the_answer(
+    provider: OpenAIServer, cache: ResponseCache, cls: type[BaseModel], answer: dict[str, Any], ways: Any
+) -> None:
+    """Validators, aliases, serializers, excluded and computed fields give a hit the object that the first call got."""
+    provider.script_chat(answer)
+    model = ChatOpenAI(model="gpt-4o-mini", api_key=KEY, base_url=provider.base_url, cache=cache)
+    chain = cached(model).with_structured_output(cls)
+    assert [way(chain) for way in ways] == [cls.model_validate(answer)] * 2
+    assert provider.n_requests(CHAT) == 1
+
+
+@parsed_in_streams
+def test_the_chunks_of_a_replayed_stream_hold_the_object(provider: OpenAIServer, cache: ResponseCache) -> None:
+    """A parsed answer stands in the last chunk as an object of its class, the second time too (trap H20)."""
+    model = cached(ChatOpenAI(model="gpt-4o-mini", api_key=KEY, base_url=provider.base_url, cache=cache))
+    asking = model.bind(response_format=Discreet)
+    provider.script_chat({"score": 7, "note": "said"})
+    found = [[chunk.additional_kwargs.get("parsed") for chunk in asking.stream(QUESTION)] for _ in range(2)]
+    assert found[0] == found[1]
+    assert Discreet(score=7, note="said") in found[0]
+    assert provider.n_requests(CHAT) == 1
+
+
+def test_an_object_that_nothing_gives_again_is_not_kept(provider: OpenAIServer, cache: ResponseCache) -> None:
+    """Where a class makes another object of the same words each time, the provider is asked each time."""
+    ids = iter(range(100))
+    cls = create_model("Numbered", score=(Annotated[int, AfterValidator(lambda _: next(ids))], ...))
+    chain = ChatOpenAI(
+        model="gpt-4o-mini", api_key=KEY, base_url=provider.base_url, cache=cache
+    ).with_structured_output(cls)
+    assert chain.invoke(QUESTION) != chain.invoke(QUESTION)
+    assert provider.n_requests(CHAT) == 2
+    assert cache.counts().skipped == {"no_schema": 2}

@@ -22,9 +22,13 @@ from langchain_core.tracers.context import register_configure_hook
 from pydantic import BaseModel, TypeAdapter
 from typing_extensions import override
 
+from cache.asked_models import asked_model, traits_of, write_anew
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from uuid import UUID
+
+    from cache.requests import Traits
 
 MAX_NESTED = 16  # a run that was cancelled never ends, and may not stay for ever
 # Where models take a response schema. Of a class that stands elsewhere its fields need not be all that counts.
@@ -42,6 +46,7 @@ class ModelStart:
         schema: the JSON schema that the answer is asked to follow.
         response_class: the pydantic class of that schema, where it was given as one.
         metadata: of the call's configuration.
+        traits: of the model, where it could be found.
         is_over: whether the run has ended.
     """
 
@@ -50,6 +55,7 @@ class ModelStart:
     schema: dict[str, Any] | None = None
     response_class: type[BaseModel] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    traits: Traits | None = None
     is_over: bool = False
     _on_end: list[Callable[[], object]] = field(default_factory=list)
 
@@ -70,6 +76,7 @@ def start_of(
     *,
     run_id: UUID | None = None,
     metadata: Mapping[str, Any] | None = None,
+    traits: Traits | None = None,
 ) -> ModelStart:
     """What a call shows of itself.
 
@@ -78,6 +85,7 @@ def start_of(
         options: of the call, as LangChain's callbacks get them.
         run_id: of LangChain.
         metadata: of the call's configuration.
+        traits: of the model.
     """
     given = [parameters[name] for name in _RESPONSE_SETTINGS if isinstance(parameters.get(name), type)]
     named = {repr(found): class_fingerprint(found) for found in given}
@@ -92,6 +100,7 @@ def start_of(
         schema=schema if isinstance(schema, dict) else None,
         response_class=response_class,
         metadata=metadata or {},
+        traits=traits,
     )
 
 
@@ -153,7 +162,10 @@ class _Watcher(BaseCallbackHandler):
 
     @override
     def on_chat_model_start(self, serialized: Any, messages: Any, *, run_id: UUID, **kwargs: Any) -> None:
-        self._begin(run_id, kwargs)
+        model = asked_model()
+        if model is not None:
+            write_anew(model)
+        self._begin(run_id, kwargs, None if model is None else traits_of(model))
 
     @override
     def on_llm_start(self, serialized: Any, prompts: Any, *, run_id: UUID, **kwargs: Any) -> None:
@@ -167,9 +179,9 @@ class _Watcher(BaseCallbackHandler):
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         self._end(run_id)
 
-    def _begin(self, run_id: UUID, given: dict[str, Any]) -> None:
+    def _begin(self, run_id: UUID, given: dict[str, Any], traits: Traits | None = None) -> None:
         parameters, options = given.get("invocation_params") or {}, given.get("options")
-        start = start_of(parameters, options, run_id=run_id, metadata=given.get("metadata"))
+        start = start_of(parameters, options, run_id=run_id, metadata=given.get("metadata"), traits=traits)
         running = [other for other in _running.get() if not other.is_over]
         _running.set((*running[-MAX_NESTED:], start))
 

@@ -53,7 +53,7 @@ _NEUTRAL_HEADERS = frozenset(
 _MODEL_SETTINGS = ("model", "model_name", "model_id", "deployment_name", "azure_deployment")
 _BASE_URL_SETTINGS = ("openai_api_base", "base_url", "azure_endpoint", "endpoint_url", "anthropic_api_url")
 # What a call adds to the settings of any model: none of it tells one model from another.
-_CALL_SETTINGS = _NEUTRAL_SETTINGS | _HEADER_SETTINGS | {
+CALL_SETTINGS = _NEUTRAL_SETTINGS | _HEADER_SETTINGS | {
     "_type", "extra_body", "extra_query", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs",
     "max_completion_tokens", "max_tokens", "n", "parallel_tool_calls", "presence_penalty", "reasoning",
     "reasoning_effort", "response_format", "seed", "service_tier", "stop", "stop_sequences", "stream",
@@ -89,6 +89,21 @@ class CanonicalRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Traits:
+    """What tells a model from others beside the settings that it shows.
+
+    Attributes:
+        class_name: with its module, where the class is not LangChain's.
+        base_url: where its client really sends requests; `None` where that is not known.
+        is_bare: whether it shows nothing but its type, whatever a call adds to that.
+    """
+
+    class_name: str | None = None
+    base_url: str | None = None
+    is_bare: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Uncacheable:
     """A request for which it cannot be established what decides the answer.
 
@@ -106,6 +121,7 @@ def canonical_request(
     default_base_url: str | None = None,
     classes: Classes = (),
     schema: dict[str, Any] | None = None,
+    traits: Traits | None = None,
 ) -> CanonicalRequest | Uncacheable:
     """Reduce LangChain's two strings to what decides the answer.
 
@@ -115,9 +131,10 @@ def canonical_request(
         default_base_url: where the model sends its requests when its settings name no endpoint.
         classes: the name of each class in the settings, as Python writes it, and what stands for its schema.
         schema: the JSON schema that the answer is to follow, which need not show in the settings.
+        traits: of the model itself, where it is known.
     """
     asked = None if schema is None else _canonical(schema)
-    settings = _canonical_settings(llm_string, default_base_url, classes, asked)
+    settings = _canonical_settings(llm_string, default_base_url, classes, asked, traits or Traits())
     if isinstance(settings, Uncacheable):
         return settings
     messages = _canonical_prompt(prompt)
@@ -126,21 +143,23 @@ def canonical_request(
 
 @lru_cache(maxsize=_N_SETTINGS_KEPT)  # a model with ten tools takes 2 ms to read, and is the same in each call
 def _canonical_settings(
-    llm_string: str, default_base_url: str | None, classes: Classes, schema: bytes | None
+    llm_string: str, default_base_url: str | None, classes: Classes, schema: bytes | None, traits: Traits
 ) -> CanonicalRequest | Uncacheable:
     parsed = _parse_settings(_with_fingerprints(llm_string, classes))
     if parsed is None:
         return _verbatim(llm_string)
     built, called = parsed
-    if _is_bare(built, called):
+    if traits.is_bare or _is_bare(built, called):
         return Uncacheable("unidentified_model")
     fields = built.get("kwargs", {})
     parameters = {
         "class": built.get("id"),
         "built": _settings(fields, _NEUTRAL_FIELDS),
         "called": _settings(called, _NEUTRAL_SETTINGS),
-        "endpoints": _endpoints({**fields, **called}, default_base_url),
+        "endpoints": _endpoints({**fields, **called}, default_base_url, traits.base_url),
     }
+    if traits.class_name is not None:
+        parameters["own_class"] = traits.class_name
     if schema is not None:
         parameters["schema"] = hashlib.sha256(schema).hexdigest()
     if _hides_objects(parameters):
@@ -204,7 +223,7 @@ def _is_bare(built: dict[str, Any], called: dict[str, Any]) -> bool:
     """Say whether nothing tells the model from another of its class: LangChain's default for in-house models."""
     if built:
         return built.get("type") != "constructor"
-    return not set(called) - _CALL_SETTINGS
+    return not set(called) - CALL_SETTINGS
 
 
 def _model_name(called: dict[str, Any], built: dict[str, Any]) -> str:
@@ -242,10 +261,11 @@ def _is_secret(value: Any) -> bool:
     return isinstance(value, dict) and value.get("type") == "secret" and value.get("lc") == 1
 
 
-def _endpoints(settings: dict[str, Any], default_base_url: str | None) -> dict[str, str]:
+def _endpoints(settings: dict[str, Any], default_base_url: str | None, client_url: str | None) -> dict[str, str]:
     named = {name: str(settings[name]) for name in _BASE_URL_SETTINGS if settings.get(name)}
     named = named or {_BASE_URL_SETTINGS[0]: default_base_url or OPENAI_BASE_URL}
-    return {name: url.rstrip("/") for name, url in named.items()}
+    endpoints = {name: url.rstrip("/") for name, url in named.items()}
+    return endpoints if client_url in {None, *endpoints.values()} else {**endpoints, "client": str(client_url)}
 
 
 def _canonical_prompt(prompt: str) -> bytes | Uncacheable:

@@ -62,6 +62,7 @@ class ResponseKeys:
             default_base_url=self._default_base_url,
             classes=start.classes,
             schema=start.schema,
+            traits=start.traits,
         )
         if isinstance(request, Uncacheable):
             return request

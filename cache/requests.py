@@ -27,6 +27,8 @@ _JSON = json.JSONDecoder(parse_constant=lambda name: {"not_finite": name})
 _SEPARATOR = "---"
 Classes = tuple[tuple[str, str], ...]
 
+# As LangChain writes that OpenAI is sent the id of its last answer in place of all that was said before.
+_CONTINUED = '"use_previous_response_id": true'
 _TEXT = b"text:"
 _VERBATIM = b"verbatim:"
 _N_SETTINGS_KEPT = 256
@@ -137,7 +139,7 @@ def canonical_request(
     settings = _canonical_settings(llm_string, default_base_url, classes, asked, traits or Traits())
     if isinstance(settings, Uncacheable):
         return settings
-    messages = _canonical_prompt(prompt)
+    messages = _canonical_prompt(prompt, is_continued=_CONTINUED in llm_string)
     return messages if isinstance(messages, Uncacheable) else replace(settings, prompt=messages)
 
 
@@ -268,7 +270,7 @@ def _endpoints(settings: dict[str, Any], default_base_url: str | None, client_ur
     return endpoints if client_url in {None, *endpoints.values()} else {**endpoints, "client": str(client_url)}
 
 
-def _canonical_prompt(prompt: str) -> bytes | Uncacheable:
+def _canonical_prompt(prompt: str, *, is_continued: bool = False) -> bytes | Uncacheable:
     try:
         messages = _JSON.decode(prompt)
     except (ValueError, RecursionError):
@@ -279,6 +281,8 @@ def _canonical_prompt(prompt: str) -> bytes | Uncacheable:
         return Uncacheable("hidden_object")
     numbers: dict[str, int] = {}
     canonical = [_message(message, numbers) for message in messages]
+    if is_continued:
+        canonical = [(name, fields | _answer_id(raw)) for (name, fields), raw in zip(canonical, messages, strict=True)]
     if "not_implemented" in prompt and _hides_objects(canonical):
         return Uncacheable("hidden_object")
     return b"messages:" + _canonical(canonical)
@@ -301,6 +305,12 @@ def _message(message: dict[str, Any], numbers: dict[str, int]) -> tuple[Any, dic
     if "tool_call_id" in fields:
         fields["tool_call_id"] = _number(fields["tool_call_id"], numbers)
     return message["id"], {name: value for name, value in fields.items() if name == "content" or _says_something(value)}
+
+
+def _answer_id(message: dict[str, Any]) -> dict[str, Any]:
+    """The id by which the provider knows what was said up to a message."""
+    said = (message["kwargs"].get("response_metadata") or {}).get("id")
+    return {"continues": said} if said else {}
 
 
 def _without_made_up_id(block: Any) -> Any:

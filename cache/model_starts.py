@@ -47,6 +47,7 @@ class ModelStart:
         response_class: the pydantic class of that schema, where it was given as one.
         metadata: of the call's configuration.
         traits: of the model, where it could be found.
+        is_text: whether the prompt is a text, and not messages.
         is_over: whether the run has ended.
     """
 
@@ -56,6 +57,7 @@ class ModelStart:
     response_class: type[BaseModel] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     traits: Traits | None = None
+    is_text: bool = False
     is_over: bool = False
     _on_end: list[Callable[[], object]] = field(default_factory=list)
 

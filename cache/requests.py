@@ -124,6 +124,7 @@ def canonical_request(
     classes: Classes = (),
     schema: dict[str, Any] | None = None,
     traits: Traits | None = None,
+    is_text: bool = False,
 ) -> CanonicalRequest | Uncacheable:
     """Reduce LangChain's two strings to what decides the answer.
 
@@ -134,13 +135,14 @@ def canonical_request(
         classes: the name of each class in the settings, as Python writes it, and what stands for its schema.
         schema: the JSON schema that the answer is to follow, which need not show in the settings.
         traits: of the model itself, where it is known.
+        is_text: whether the prompt is known to be a text: one may look like messages.
     """
     asked = None if schema is None else _canonical(schema)
     settings = _canonical_settings(llm_string, default_base_url, classes, asked, traits or Traits())
     if isinstance(settings, Uncacheable):
         return settings
-    messages = _canonical_prompt(prompt, is_continued=_CONTINUED in llm_string)
-    return messages if isinstance(messages, Uncacheable) else replace(settings, prompt=messages)
+    asking = _text(prompt) if is_text else _canonical_prompt(prompt, is_continued=_CONTINUED in llm_string)
+    return asking if isinstance(asking, Uncacheable) else replace(settings, prompt=asking)
 
 
 @lru_cache(maxsize=_N_SETTINGS_KEPT)  # a model with ten tools takes 2 ms to read, and is the same in each call
@@ -276,7 +278,7 @@ def _canonical_prompt(prompt: str, *, is_continued: bool = False) -> bytes | Unc
     except (ValueError, RecursionError):
         messages = None
     if not isinstance(messages, list) or not all(_is_dumped(message) for message in messages):
-        return _TEXT + prompt.encode("utf-8", "surrogatepass")
+        return _text(prompt)
     if not all(isinstance(message.get("kwargs"), dict) for message in messages):
         return Uncacheable("hidden_object")
     numbers: dict[str, int] = {}
@@ -286,6 +288,10 @@ def _canonical_prompt(prompt: str, *, is_continued: bool = False) -> bytes | Unc
     if "not_implemented" in prompt and _hides_objects(canonical):
         return Uncacheable("hidden_object")
     return b"messages:" + _canonical(canonical)
+
+
+def _text(prompt: str) -> bytes:
+    return _TEXT + prompt.encode("utf-8", "surrogatepass")
 
 
 def _is_dumped(value: Any) -> bool:

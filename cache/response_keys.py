@@ -63,6 +63,7 @@ class ResponseKeys:
             classes=start.classes,
             schema=start.schema,
             traits=start.traits,
+            is_text=start.is_text,
         )
         if isinstance(request, Uncacheable):
             return request

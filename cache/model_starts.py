@@ -10,13 +10,13 @@ Sources: langchain_core.tracers.context, langchain_core.language_models.chat_mod
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-import orjson
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.tracers.context import register_configure_hook
 from pydantic import BaseModel, TypeAdapter
@@ -95,7 +95,7 @@ def start_of(
     structured = (options or {}).get(_STRUCTURED)
     schema = structured.get("schema") if isinstance(structured, dict) else None
     if schema is None and response_class is not None:
-        schema = _json_schema(response_class)
+        schema = _made_schema(response_class)  # as it is now: its docstring or a hook may say more than before
     return ModelStart(
         run_id=run_id,
         classes=tuple((name, fingerprint) for name, fingerprint in named.items() if fingerprint),
@@ -124,7 +124,7 @@ def class_fingerprint(cls: type) -> str | None:
     schema = _json_schema(cls)
     if schema is None:
         return None
-    return hashlib.sha256(orjson.dumps(schema, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(schema, sort_keys=True, default=repr).encode()).hexdigest()[:32]
 
 
 def _json_schema(cls: type) -> dict[str, Any] | None:

@@ -231,3 +231,22 @@ def test_an_object_that_nothing_gives_again_is_not_kept(provider: OpenAIServer, 
     assert chain.invoke(QUESTION) != chain.invoke(QUESTION)
     assert provider.n_requests(CHAT) == 2
     assert cache.counts().skipped == {"no_schema": 2}
+
+
+def test_a_class_that_says_something_else_by_now_is_another_request(
+    provider: OpenAIServer, cache: ResponseCache
+) -> None:
+    """The provider is sent a class as it is at the time of the call, with a docstring that was set since."""
+    cls = score()
+    model = ChatOpenAI(model="gpt-4o-mini", api_key=KEY, base_url=provider.base_url, cache=cache)
+    for words in ("Points.", "Marks.", "Points."):
+        cls.__doc__ = words
+        model.bind(response_format=cls).invoke(QUESTION)
+    assert provider.n_requests(CHAT) == 2
+
+
+def test_a_schema_with_a_number_of_any_size_is_known(asker: Asker) -> None:
+    """A bound over 64 bits is part of the request like any other."""
+    for bound in (10**30, 10**30, 10**30 + 1):
+        assert asker.chain(score(le=bound)).invoke(QUESTION).model_dump() == {"score": 7}
+    assert asker.n_asked == 2

@@ -38,7 +38,14 @@ def write_anew(model: BaseChatModel) -> None:
 
 
 def traits_of(model: BaseChatModel) -> Traits:
-    """What tells a model from others and stands in no string of LangChain's."""
+    """What tells a model from others and stands in no string of LangChain's; bare where it cannot be read."""
+    try:
+        return _traits(model)
+    except Exception:  # noqa: BLE001  a model is anybody's code
+        return Traits(is_bare=True)
+
+
+def _traits(model: BaseChatModel) -> Traits:
     cls = type(model)
     return Traits(
         class_name=None if cls.__module__.startswith(_LANGCHAIN) else f"{cls.__module__}.{cls.__qualname__}",

@@ -36,6 +36,14 @@ class Bare(BaseChatModel):
         return ChatResult(generations=[ChatGeneration(message=AIMessage(self.says))])
 
 
+class Shy(CountingChatModel):
+    """A model of which one thing cannot be read before it is connected."""
+
+    @property
+    def client(self) -> object:
+        raise RuntimeError("not connected")
+
+
 class SameType(CountingChatModel):
     """Another class that calls itself what the first one does, and says the same of itself."""
 
@@ -75,6 +83,14 @@ def test_a_bare_model_is_not_cached_whatever_a_call_adds(cache: ResponseCache, c
     asked: list[Runnable[Any, AIMessage]] = [Bare(says=word, cache=cache).bind(**call) for word in ("one", "other")]
     assert [model.invoke("q").content for model in asked] == ["one", "other"]
     assert cache.counts().skipped["unidentified_model"] >= 2
+
+
+def test_a_model_that_cannot_be_read_is_not_cached(cache: ResponseCache) -> None:
+    """It answers its caller, and the reason is counted."""
+    model = Shy(cache=cache)
+    assert [model.invoke("q").content for _ in range(2)] == ["fine"] * 2
+    assert model.n_requests == 2
+    assert cache.counts().skipped == {"unidentified_model": 2}
 
 
 def test_two_classes_of_one_type_do_not_share(cache: ResponseCache) -> None:

@@ -22,7 +22,7 @@ from pydantic import (
 from cache import CacheSettings, ResponseCache
 from cache.chat import cached
 from cache.opening import open_store
-from tests.openai_server import CHAT, OpenAIServer
+from tests.openai_server import CHAT, OpenAIServer, ToolCalls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -135,6 +135,20 @@ def test_an_answer_without_a_required_field_is_not_kept(asker: Asker, provider: 
     with pytest.raises(Exception, match="score"):
         chain.invoke(QUESTION)
     assert chain.invoke(QUESTION).score == 7
+    assert asker.n_asked == 2
+
+
+@pytest.mark.parametrize("method", ["json_mode", "function_calling"])
+@pytest.mark.parametrize("wrong", ["high", 11, None])
+def test_whoever_tries_again_can_get_another_answer(
+    asker: Asker, provider: OpenAIServer, method: Method, wrong: Any
+) -> None:
+    """An answer that the class refuses is not kept: a retry asks anew, and gets what can be read."""
+    answers = [{"score": wrong}, {"score": 7}]
+    called = [ToolCalls((("Score", answer),)) for answer in answers]
+    provider.script_chat(*(called if method == "function_calling" else answers))
+    chain = asker.chain(score(le=10), method).with_retry(wait_exponential_jitter=False)
+    assert [chain.invoke(QUESTION).score for _ in range(2)] == [7, 7]
     assert asker.n_asked == 2
 
 

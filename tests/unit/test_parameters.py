@@ -15,6 +15,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_openai import AzureOpenAIEmbeddings, OpenAIEmbeddings
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from cache import CacheBackedEmbeddings, CacheSettings, MemoryStore
 from cache.parameters import embedding_parameters, plain_parameters
 from tests.fakes import CountingEmbeddings
 
@@ -156,6 +157,23 @@ def test_settings_at_their_default_are_left_out() -> None:
     """A plain model has no parameters, so a new version of its class with more fields finds the old entries."""
     assert of(openai()) == b"{}"
     assert of(openai(dimensions=256)) == b'{"dimensions":256}'
+
+
+class Told(Pydantic):
+    """A model whose vectors say how large its size is."""
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [[float(self.size)] * self.size for _ in texts]
+
+
+def test_a_field_that_is_set_later_is_another_model() -> None:
+    """The vectors of what a model was are not served for what it is, be they as wide or not; it may change back."""
+    model = Told()
+    embeddings = CacheBackedEmbeddings(model, MemoryStore(), model="told", settings=CacheSettings())
+    for size in (8, 4, 8):
+        model.size = size
+        assert embeddings.embed_documents(["a"]) == [[size] * size]
+    assert (embeddings.counts().made, embeddings.counts().hits) == (2, 1)
 
 
 def test_no_secret_is_a_parameter() -> None:

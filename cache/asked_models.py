@@ -34,7 +34,8 @@ def asked_model() -> BaseChatModel | None:
 
 def write_anew(model: BaseChatModel) -> None:
     """Have LangChain write the model's fields down as they are now, the next time that they are asked for."""
-    vars(model).pop(_AS_WRITTEN, None)
+    if model.is_lc_serializable():  # of others it writes no fields for a cache
+        vars(model).pop(_AS_WRITTEN, None)
 
 
 def traits_of(model: BaseChatModel) -> Traits:

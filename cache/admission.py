@@ -8,6 +8,8 @@ import orjson
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, Generation
 
+from cache.json_schemas import fits
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -42,8 +44,8 @@ def why_not_admitted(
     """One word for why an answer is not stored, or `None` when it may be.
 
     An answer that was cut, filtered or refused, whose tool calls cannot be read, that is empty, or that was broken
-    off, is given to its caller and to nobody else. So is one that is no JSON where JSON was asked for, or lacks a field
-    that the schema requires.
+    off, is given to its caller and to nobody else. So is one that is no JSON where JSON was asked for, or not what the
+    schema asks for: it fails its caller, and whoever tries again must be able to get another.
 
     Args:
         generations: the answers to one request.
@@ -54,7 +56,7 @@ def why_not_admitted(
         return "empty"
     if wants_json and not all(_is_json(generation) for generation in generations):
         return "not_json"
-    if schema and any(_lacks_a_field(generation, schema) for generation in generations):
+    if schema and not all(_follows(generation, schema) for generation in generations):
         return "outside_schema"
     return next((reason for generation in generations if (reason := _why_not(generation))), None)
 
@@ -83,8 +85,8 @@ def _is_json(generation: Generation) -> bool:
         return False
 
 
-def _lacks_a_field(generation: Generation, schema: dict[str, Any]) -> bool:
-    """Say whether an object that was given, as text or as the call that stands for it, lacks a required field."""
+def _follows(generation: Generation, schema: dict[str, Any]) -> bool:
+    """Say whether an object that was given, as text or as the call that stands for it, can be read by its schema."""
     message = generation.message if isinstance(generation, ChatGeneration) else None
     calls = message.tool_calls if isinstance(message, AIMessage) else []
     given: list[Any] = [call["args"] for call in calls if call["name"] == schema.get("title")]
@@ -92,9 +94,8 @@ def _lacks_a_field(generation: Generation, schema: dict[str, Any]) -> bool:
         try:
             given = [orjson.loads(generation.text.strip())]  # LangChain's own kind of text becomes a plain one
         except ValueError:
-            return False
-    objects = [found for found in given if isinstance(found, dict)]
-    return any(not set(schema.get("required", ())) <= found.keys() for found in objects)
+            return True
+    return all(fits(found, schema) for found in given if isinstance(found, dict))
 
 
 def _finish_reasons(info: dict[str, Any]) -> set[str]:

@@ -15,7 +15,7 @@ import contextlib
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cache.errors import ConfigurationError
 from cache.settings import check_ttl
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 METADATA_NAME = "resumecache"
+Entry = TypeVar("Entry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,21 +133,23 @@ class Controls:
             ConfigurationError: there is no such field, or a value cannot be used.
             InvalidTTLError: the time to live cannot be used.
         """
-        token = _controls.set((*_controls.get(), (self._me, self.current().merged(changes))))
+        asked = (self._me, self.current().merged(changes))
+        _controls.set((*_controls.get(), asked))
         try:
             yield
         finally:
-            _controls.reset(token)
+            _controls.set(_without(_controls.get(), asked))
 
     @contextlib.contextmanager
     def observe(self) -> Iterator[Observation]:
         """Note what becomes of the requests of the context."""
         seen = Observation()
-        token = _observers.set((*_observers.get(), (self._me, seen)))
+        observer = (self._me, seen)
+        _observers.set((*_observers.get(), observer))
         try:
             yield seen
         finally:
-            _observers.reset(token)
+            _observers.set(_without(_observers.get(), observer))
 
     def current(self, metadata: Mapping[str, Any] | None = None) -> Control:
         """What holds here; what a call's own configuration says goes on top.
@@ -168,6 +171,11 @@ class Controls:
         for me, observation in _observers.get():
             if me is self._me:
                 observation.requests.append(seen)
+
+
+def _without(entries: tuple[Entry, ...], left: Entry) -> tuple[Entry, ...]:
+    """The others, in whatever order they are left: generators are, and in a context that they did not enter in."""
+    return tuple(entry for entry in entries if entry is not left)
 
 
 def _is_number(value: object) -> bool:

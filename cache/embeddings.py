@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.embeddings import Embeddings
+from pydantic import BaseModel
 from typing_extensions import override
 
 from cache.clock import Clock, SystemClock
@@ -74,10 +76,11 @@ class CacheBackedEmbeddings(Closing, Embeddings):
         self._counters = counters or Counters()
         self.store = store_for(Kind.EMBEDDING, store, settings, self._counters)
         self._owned: Store | None = None
+        self._base_url = settings.openai_base_url
         self._space = EmbeddingSpace(
             model=model,
             namespace=check_namespace(settings.namespace if namespace is None else namespace),
-            parameters=embedding_parameters(underlying, model, default_base_url=settings.openai_base_url),
+            parameters=embedding_parameters(underlying, model, default_base_url=self._base_url),
             secret=settings.secret_bytes(),
             ttl_s=check_ttl(settings.ttl_s(Kind.EMBEDDING) if ttl_s is None else ttl_s),
             batch_size=batch_size,
@@ -142,8 +145,14 @@ class CacheBackedEmbeddings(Closing, Embeddings):
 
     @property
     def space(self) -> EmbeddingSpace:
-        """How the keys of this model are made; for whoever reads or writes single entries of it."""
+        """How the keys of this model are made, as its fields are now; for whoever reads or writes single entries."""
+        if isinstance(self.underlying, BaseModel):  # attributes of other objects may be what they count
+            self._follow(embedding_parameters(self.underlying, self.model, default_base_url=self._base_url))
         return self._space
+
+    def _follow(self, parameters: bytes) -> None:
+        if parameters != self._space.parameters:
+            self._space = replace(self._space, parameters=parameters, width=None)
 
     def counts(self) -> Counts:
         """What was found, made and stored by this object; distinct texts are counted, not their repetitions."""
@@ -195,7 +204,7 @@ class CacheBackedEmbeddings(Closing, Embeddings):
             await self._owned.aclose()
 
     def _run(self, texts: Sequence[str], role: Role, on_progress: Progress | None = None) -> FloatArray:
-        flow = embed_flow(self._space, texts, role, on_progress)
+        flow = embed_flow(self.space, texts, role, on_progress)
         answer = None
         while True:
             try:
@@ -216,7 +225,7 @@ class CacheBackedEmbeddings(Closing, Embeddings):
                 return self.underlying.embed_documents(missing)
 
     async def _arun(self, texts: Sequence[str], role: Role, on_progress: Progress | None = None) -> FloatArray:
-        flow = embed_flow(self._space, texts, role, on_progress)
+        flow = embed_flow(self.space, texts, role, on_progress)
         answer = None
         while True:
             try:

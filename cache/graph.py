@@ -52,6 +52,8 @@ class NodeCache(BaseCache[Any]):
     what a closure holds, the run's configuration and context are no part of it: where a node depends on them, put them
     into `CachePolicy.key_func`, or change `version`. The ids of messages are a part of it, and are new in each run: a
     node over messages is only hit with a `key_func` of its own. A hit repeats what the node wrote, ids included.
+    A node that went on with a person's answer to its interrupt is not kept. Where the interrupt is in a subgraph below
+    the node, LangGraph does not say so: give no `CachePolicy` to a node that is, or calls, a graph that asks people.
 
     Args:
         store: where entries live; any LangChain `ByteStore` will do.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.caches import BaseCache
 from langchain_core.language_models import BaseLanguageModel
@@ -13,9 +13,11 @@ from langchain_core.prompts import BasePromptTemplate
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableSequence
 from typing_extensions import override
 
-from cache.completion_models import has_hidden_settings
+from cache.completion_models import has_hidden_settings, known_start
 from cache.errors import ConfigurationError
-from cache.model_starts import ModelStart, current_start
+
+if TYPE_CHECKING:
+    from cache.model_starts import ModelStart
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,7 @@ class _Recorder(BaseCache):
 
     @override
     def lookup(self, prompt: str, llm_string: str) -> list[Generation]:
-        start = current_start() or ModelStart()
-        self.calls.append(ModelCall(prompt, llm_string, start, has_hidden_settings()))
+        self.calls.append(ModelCall(prompt, llm_string, known_start(), has_hidden_settings()))
         return [ChatGeneration(message=AIMessage(""))]
 
     @override

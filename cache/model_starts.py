@@ -10,30 +10,29 @@ Sources: langchain_core.tracers.context, langchain_core.language_models.chat_mod
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-import orjson
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.tracers.context import register_configure_hook
 from pydantic import BaseModel, TypeAdapter
 from typing_extensions import override
 
+from cache.asked_models import asked_model, traits_of, write_anew
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from uuid import UUID
 
+    from cache.requests import Traits
+
 MAX_NESTED = 16  # a run that was cancelled never ends, and may not stay for ever
 # Where models take a response schema. Of a class that stands elsewhere its fields need not be all that counts.
 _RESPONSE_SETTINGS = ("response_format", "response_schema", "format")
-# Settings of a request that are compared with those that the strings show.
-_SENT = (
-    "frequency_penalty", "max_completion_tokens", "max_tokens", "model", "n", "presence_penalty", "reasoning_effort",
-    "seed", "temperature", "top_p",
-)  # fmt: skip
 _STRUCTURED = "ls_structured_output_format"
 
 
@@ -44,19 +43,21 @@ class ModelStart:
     Attributes:
         run_id: of LangChain; `None` for a call that has not begun.
         classes: the name of each class given as a response schema, as Python writes it, and its fingerprint.
-        sent: settings that are sent, by name; LangChain goes on showing those that a model had when it was first used.
         schema: the JSON schema that the answer is asked to follow.
         response_class: the pydantic class of that schema, where it was given as one.
         metadata: of the call's configuration.
+        traits: of the model, where it could be found.
+        is_text: whether the prompt is a text, and not messages.
         is_over: whether the run has ended.
     """
 
     run_id: UUID | None = None
     classes: tuple[tuple[str, str], ...] = ()
-    sent: tuple[tuple[str, str | float], ...] = ()
     schema: dict[str, Any] | None = None
     response_class: type[BaseModel] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    traits: Traits | None = None
+    is_text: bool = False
     is_over: bool = False
     _on_end: list[Callable[[], object]] = field(default_factory=list)
 
@@ -77,6 +78,7 @@ def start_of(
     *,
     run_id: UUID | None = None,
     metadata: Mapping[str, Any] | None = None,
+    traits: Traits | None = None,
 ) -> ModelStart:
     """What a call shows of itself.
 
@@ -85,6 +87,7 @@ def start_of(
         options: of the call, as LangChain's callbacks get them.
         run_id: of LangChain.
         metadata: of the call's configuration.
+        traits: of the model.
     """
     given = [parameters[name] for name in _RESPONSE_SETTINGS if isinstance(parameters.get(name), type)]
     named = {repr(found): class_fingerprint(found) for found in given}
@@ -92,14 +95,14 @@ def start_of(
     structured = (options or {}).get(_STRUCTURED)
     schema = structured.get("schema") if isinstance(structured, dict) else None
     if schema is None and response_class is not None:
-        schema = _json_schema(response_class)
+        schema = _made_schema(response_class)  # as it is now: its docstring or a hook may say more than before
     return ModelStart(
         run_id=run_id,
         classes=tuple((name, fingerprint) for name, fingerprint in named.items() if fingerprint),
-        sent=tuple((name, parameters[name]) for name in _SENT if isinstance(parameters.get(name), str | int | float)),
         schema=schema if isinstance(schema, dict) else None,
         response_class=response_class,
         metadata=metadata or {},
+        traits=traits,
     )
 
 
@@ -121,7 +124,7 @@ def class_fingerprint(cls: type) -> str | None:
     schema = _json_schema(cls)
     if schema is None:
         return None
-    return hashlib.sha256(orjson.dumps(schema, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(schema, sort_keys=True, default=repr).encode()).hexdigest()[:32]
 
 
 def _json_schema(cls: type) -> dict[str, Any] | None:
@@ -161,7 +164,10 @@ class _Watcher(BaseCallbackHandler):
 
     @override
     def on_chat_model_start(self, serialized: Any, messages: Any, *, run_id: UUID, **kwargs: Any) -> None:
-        self._begin(run_id, kwargs)
+        model = asked_model()
+        if model is not None:
+            write_anew(model)
+        self._begin(run_id, kwargs, None if model is None else traits_of(model))
 
     @override
     def on_llm_start(self, serialized: Any, prompts: Any, *, run_id: UUID, **kwargs: Any) -> None:
@@ -175,9 +181,9 @@ class _Watcher(BaseCallbackHandler):
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         self._end(run_id)
 
-    def _begin(self, run_id: UUID, given: dict[str, Any]) -> None:
+    def _begin(self, run_id: UUID, given: dict[str, Any], traits: Traits | None = None) -> None:
         parameters, options = given.get("invocation_params") or {}, given.get("options")
-        start = start_of(parameters, options, run_id=run_id, metadata=given.get("metadata"))
+        start = start_of(parameters, options, run_id=run_id, metadata=given.get("metadata"), traits=traits)
         running = [other for other in _running.get() if not other.is_over]
         _running.set((*running[-MAX_NESTED:], start))
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from enum import Enum
 from functools import partial
+from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from langchain_core.embeddings import Embeddings
 from pydantic import BaseModel, SecretBytes, SecretStr
 
@@ -103,9 +106,9 @@ def _plain(value: Any) -> Any:
         case None | bool() | int() | float() | str():
             return value
         case Mapping():
-            return {str(name): _plain(item) for name, item in value.items() if not _is_secret(item)}
+            return {_name(name): _plain(item) for name, item in value.items() if not _is_secret(item)}
         case AbstractSet():
-            return sorted(map(str, value))
+            return sorted(map(_plain, value), key=repr)
         case Sequence():
             return [_plain(item) for item in value]
         case _:
@@ -124,9 +127,57 @@ def _plain_object(value: Any) -> Any:
             fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
             return {"class": _class_name(value), "fields": _plain(fields)}
         case _:
+            return _plain_rest(value)
+
+
+def _plain_rest(value: Any) -> Any:
+    match value:
+        case FunctionType() if "<" in value.__qualname__:  # a name that others have too: of a lambda, or in a function
+            return [_class_name(value), _code(value.__code__), _plain(_held(value))]
+        case np.ndarray():
+            return [str(value.dtype), list(value.shape), hashlib.sha256(value.tobytes()).hexdigest()]
+        case type() | FunctionType():
             return _class_name(value)
+        case _:
+            simple = {name: item for name, item in _public_attributes(value).items() if _is_simple(item)}
+            return {"class": _class_name(value), "says": _said(value), "fields": _plain(simple)}
+
+
+def _held(function: FunctionType) -> list[Any]:
+    """The simple values of the variables around a function."""
+    try:
+        return [cell.cell_contents for cell in function.__closure__ or () if _is_simple(cell.cell_contents)]
+    except ValueError:  # one of them has no value yet
+        return []
+
+
+def _code(code: CodeType) -> list[Any]:
+    constants = [_code(item) if isinstance(item, CodeType) else repr(item) for item in code.co_consts]
+    return [code.co_code.hex(), list(code.co_names), constants]
+
+
+def _is_simple(value: object) -> bool:
+    """Say whether a value is what it shows: what an object holds beyond that may be connections, and never end."""
+    if isinstance(value, Mapping):
+        return all(map(_is_simple, value.values()))
+    if isinstance(value, list | tuple | AbstractSet):
+        return all(map(_is_simple, value))
+    return isinstance(value, str | bytes | int | float | Enum | None)
+
+
+def _said(value: object) -> str | None:
+    """What an object says of itself, unless that is where it lies in memory: another key in each process."""
+    try:
+        said = repr(value)
+    except Exception:  # noqa: BLE001  an object is anybody's code
+        return None
+    return None if " at 0x" in said else said
+
+
+def _name(name: object) -> str:
+    return name if isinstance(name, str) else f"{type(name).__name__} {name}"
 
 
 def _class_name(value: object) -> str:
     named = value if hasattr(value, "__qualname__") else type(value)  # a class or a function, or an instance
-    return f"{named.__module__}.{named.__qualname__}"
+    return f"{getattr(named, '__module__', None)}.{named.__qualname__}"

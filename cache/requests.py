@@ -26,8 +26,9 @@ from cache.parameters import OPENAI_BASE_URL
 _JSON = json.JSONDecoder(parse_constant=lambda name: {"not_finite": name})
 _SEPARATOR = "---"
 Classes = tuple[tuple[str, str], ...]
-Sent = tuple[tuple[str, str | float], ...]
 
+# As LangChain writes that OpenAI is sent the id of its last answer in place of all that was said before.
+_CONTINUED = '"use_previous_response_id": true'
 _TEXT = b"text:"
 _VERBATIM = b"verbatim:"
 _N_SETTINGS_KEPT = 256
@@ -53,9 +54,8 @@ _NEUTRAL_HEADERS = frozenset(
 )  # fmt: skip
 _MODEL_SETTINGS = ("model", "model_name", "model_id", "deployment_name", "azure_deployment")
 _BASE_URL_SETTINGS = ("openai_api_base", "base_url", "azure_endpoint", "endpoint_url", "anthropic_api_url")
-_SAME_SETTINGS = (("model", "model_name"), ("max_tokens", "max_completion_tokens"))
 # What a call adds to the settings of any model: none of it tells one model from another.
-_CALL_SETTINGS = _NEUTRAL_SETTINGS | _HEADER_SETTINGS | {
+CALL_SETTINGS = _NEUTRAL_SETTINGS | _HEADER_SETTINGS | {
     "_type", "extra_body", "extra_query", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs",
     "max_completion_tokens", "max_tokens", "n", "parallel_tool_calls", "presence_penalty", "reasoning",
     "reasoning_effort", "response_format", "seed", "service_tier", "stop", "stop_sequences", "stream",
@@ -91,6 +91,21 @@ class CanonicalRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Traits:
+    """What tells a model from others beside the settings that it shows.
+
+    Attributes:
+        class_name: with its module, where the class is not LangChain's.
+        base_url: where its client really sends requests; `None` where that is not known.
+        is_bare: whether it shows nothing but its type, whatever a call adds to that.
+    """
+
+    class_name: str | None = None
+    base_url: str | None = None
+    is_bare: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Uncacheable:
     """A request for which it cannot be established what decides the answer.
 
@@ -107,8 +122,9 @@ def canonical_request(
     *,
     default_base_url: str | None = None,
     classes: Classes = (),
-    sent: Sent = (),
     schema: dict[str, Any] | None = None,
+    traits: Traits | None = None,
+    is_text: bool = False,
 ) -> CanonicalRequest | Uncacheable:
     """Reduce LangChain's two strings to what decides the answer.
 
@@ -117,45 +133,45 @@ def canonical_request(
         llm_string: as a `BaseCache` gets it.
         default_base_url: where the model sends its requests when its settings name no endpoint.
         classes: the name of each class in the settings, as Python writes it, and what stands for its schema.
-        sent: what some settings of the request are; those of a model that was changed since it was first used show as
-            they were.
         schema: the JSON schema that the answer is to follow, which need not show in the settings.
+        traits: of the model itself, where it is known.
+        is_text: whether the prompt is known to be a text: one may look like messages.
     """
     asked = None if schema is None else _canonical(schema)
-    settings = _canonical_settings(llm_string, default_base_url, classes, sent, asked)
+    settings = _canonical_settings(llm_string, default_base_url, classes, asked, traits or Traits())
     if isinstance(settings, Uncacheable):
         return settings
-    messages = _canonical_prompt(prompt)
-    return messages if isinstance(messages, Uncacheable) else replace(settings, prompt=messages)
+    asking = _text(prompt) if is_text else _canonical_prompt(prompt, is_continued=_CONTINUED in llm_string)
+    return asking if isinstance(asking, Uncacheable) else replace(settings, prompt=asking)
 
 
 @lru_cache(maxsize=_N_SETTINGS_KEPT)  # a model with ten tools takes 2 ms to read, and is the same in each call
 def _canonical_settings(
-    llm_string: str, default_base_url: str | None, classes: Classes, sent: Sent, schema: bytes | None
+    llm_string: str, default_base_url: str | None, classes: Classes, schema: bytes | None, traits: Traits
 ) -> CanonicalRequest | Uncacheable:
     parsed = _parse_settings(_with_fingerprints(llm_string, classes))
     if parsed is None:
         return _verbatim(llm_string)
     built, called = parsed
-    if _is_bare(built, called):
+    if traits.is_bare or _is_bare(built, called):
         return Uncacheable("unidentified_model")
     fields = built.get("kwargs", {})
     parameters = {
         "class": built.get("id"),
         "built": _settings(fields, _NEUTRAL_FIELDS),
         "called": _settings(called, _NEUTRAL_SETTINGS),
-        "endpoints": _endpoints({**fields, **called}, default_base_url),
+        "endpoints": _endpoints({**fields, **called}, default_base_url, traits.base_url),
     }
-    if changed := _changed(sent, called, fields):
-        parameters["changed"] = changed
+    if traits.class_name is not None:
+        parameters["own_class"] = traits.class_name
     if schema is not None:
         parameters["schema"] = hashlib.sha256(schema).hexdigest()
     if _hides_objects(parameters):
         return Uncacheable("hidden_object")
-    chosen = {**fields, **called, **changed}
+    chosen = {**fields, **called}
     temperature, n = chosen.get("temperature"), chosen.get("n")
     return CanonicalRequest(
-        str(changed.get("model") or _model_name(called, built)),
+        _model_name(called, built),
         _canonical(parameters),
         prompt=b"",
         temperature=float(temperature) if isinstance(temperature, int | float) else None,
@@ -169,17 +185,6 @@ def _with_fingerprints(llm_string: str, classes: Classes) -> str:
         if llm_string.count(name) == 1:  # another place may hold another class of that name
             llm_string = llm_string.replace(name, f"'class {fingerprint}'")
     return llm_string
-
-
-def _changed(sent: Sent, called: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
-    """What is sent and does not show: LangChain writes a model down once, and its fields can be set later."""
-    return {name: value for name, value in sent if value != _shown(name, called, fields)}
-
-
-def _shown(name: str, called: dict[str, Any], fields: dict[str, Any]) -> Any:
-    names = next((group for group in _SAME_SETTINGS if name in group), (name,))
-    values = (settings.get(other) for settings in (called, fields) for other in names)
-    return next((value for value in values if value is not None), None)
 
 
 def _verbatim(llm_string: str) -> CanonicalRequest | Uncacheable:
@@ -222,7 +227,7 @@ def _is_bare(built: dict[str, Any], called: dict[str, Any]) -> bool:
     """Say whether nothing tells the model from another of its class: LangChain's default for in-house models."""
     if built:
         return built.get("type") != "constructor"
-    return not set(called) - _CALL_SETTINGS
+    return not set(called) - CALL_SETTINGS
 
 
 def _model_name(called: dict[str, Any], built: dict[str, Any]) -> str:
@@ -260,26 +265,33 @@ def _is_secret(value: Any) -> bool:
     return isinstance(value, dict) and value.get("type") == "secret" and value.get("lc") == 1
 
 
-def _endpoints(settings: dict[str, Any], default_base_url: str | None) -> dict[str, str]:
+def _endpoints(settings: dict[str, Any], default_base_url: str | None, client_url: str | None) -> dict[str, str]:
     named = {name: str(settings[name]) for name in _BASE_URL_SETTINGS if settings.get(name)}
     named = named or {_BASE_URL_SETTINGS[0]: default_base_url or OPENAI_BASE_URL}
-    return {name: url.rstrip("/") for name, url in named.items()}
+    endpoints = {name: url.rstrip("/") for name, url in named.items()}
+    return endpoints if client_url in {None, *endpoints.values()} else {**endpoints, "client": str(client_url)}
 
 
-def _canonical_prompt(prompt: str) -> bytes | Uncacheable:
+def _canonical_prompt(prompt: str, *, is_continued: bool = False) -> bytes | Uncacheable:
     try:
         messages = _JSON.decode(prompt)
     except (ValueError, RecursionError):
         messages = None
     if not isinstance(messages, list) or not all(_is_dumped(message) for message in messages):
-        return _TEXT + prompt.encode("utf-8", "surrogatepass")
+        return _text(prompt)
     if not all(isinstance(message.get("kwargs"), dict) for message in messages):
         return Uncacheable("hidden_object")
     numbers: dict[str, int] = {}
     canonical = [_message(message, numbers) for message in messages]
+    if is_continued:
+        canonical = [(name, fields | _answer_id(raw)) for (name, fields), raw in zip(canonical, messages, strict=True)]
     if "not_implemented" in prompt and _hides_objects(canonical):
         return Uncacheable("hidden_object")
     return b"messages:" + _canonical(canonical)
+
+
+def _text(prompt: str) -> bytes:
+    return _TEXT + prompt.encode("utf-8", "surrogatepass")
 
 
 def _is_dumped(value: Any) -> bool:
@@ -299,6 +311,12 @@ def _message(message: dict[str, Any], numbers: dict[str, int]) -> tuple[Any, dic
     if "tool_call_id" in fields:
         fields["tool_call_id"] = _number(fields["tool_call_id"], numbers)
     return message["id"], {name: value for name, value in fields.items() if name == "content" or _says_something(value)}
+
+
+def _answer_id(message: dict[str, Any]) -> dict[str, Any]:
+    """The id by which the provider knows what was said up to a message."""
+    said = (message["kwargs"].get("response_metadata") or {}).get("id")
+    return {"continues": said} if said else {}
 
 
 def _without_made_up_id(block: Any) -> Any:

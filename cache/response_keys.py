@@ -61,8 +61,9 @@ class ResponseKeys:
             llm_string,
             default_base_url=self._default_base_url,
             classes=start.classes,
-            sent=start.sent,
             schema=start.schema,
+            traits=start.traits,
+            is_text=start.is_text,
         )
         if isinstance(request, Uncacheable):
             return request

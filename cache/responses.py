@@ -15,7 +15,7 @@ from cache.clock import Clock, SystemClock
 from cache.closing import Closing
 from cache.codecs.generations import decode_answer, encode_generations
 from cache.codecs.payloads import encode_payload
-from cache.completion_models import has_hidden_settings
+from cache.completion_models import has_hidden_settings, known_start
 from cache.control import Control, Controls, Observation, Outcome, Seen
 from cache.counters import Counters, Counts
 from cache.entry import Header
@@ -24,7 +24,7 @@ from cache.explaining import Explainer, Explanation
 from cache.hits import as_hit
 from cache.keys import Kind, check_namespace, key_prefix, key_tag
 from cache.model_calls import model_call
-from cache.model_starts import ModelStart, current_start, watch_models
+from cache.model_starts import ModelStart, watch_models
 from cache.opening import bare_store, open_store, store_for
 from cache.requests import Uncacheable
 from cache.response_keys import KeyedRequest, ResponseKeys
@@ -242,7 +242,7 @@ class ResponseCache(Closing, BaseCache):
     def stream_entry(self, prompt: str, llm_string: str) -> StreamEntry | None:
         """Where a stream of the answer to a request is kept; `None` where it is not cached. Never raises."""
         try:
-            start = current_start() or ModelStart()
+            start = known_start()
             asked, control = self._keyed(prompt, llm_string, start), self._control(start)
             if isinstance(asked, Uncacheable) or control.bypass:
                 reason = asked.reason if isinstance(asked, Uncacheable) else "bypass"
@@ -257,6 +257,7 @@ class ResponseCache(Closing, BaseCache):
                 compress_over_bytes=self._compress_over_bytes,
                 wants_json=_wants_json(llm_string),
                 schema=start.schema,
+                response_class=start.response_class,
                 control=control,
                 controls=self._controls,
                 counters=self._counters,
@@ -290,7 +291,7 @@ class ResponseCache(Closing, BaseCache):
 
     def _ask(self, prompt: str, llm_string: str) -> _Ask | None:
         """What is to be looked up, or `None`; what is not looked up is counted here, and not again when it is made."""
-        start = current_start() or ModelStart()
+        start = known_start()
         asked = self._keyed(prompt, llm_string, start)
         if isinstance(asked, Uncacheable):
             self._skip(asked.reason)
@@ -341,7 +342,7 @@ class ResponseCache(Closing, BaseCache):
         return found
 
     def _make(self, prompt: str, llm_string: str, answer: RETURN_VAL_TYPE) -> _Made | None:
-        start = current_start() or ModelStart()
+        start = known_start()
         asked, control = self._keyed(prompt, llm_string, start), self._control(start)
         if isinstance(asked, Uncacheable) or control.bypass:
             return None

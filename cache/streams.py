@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from langchain_core.outputs import ChatGenerationChunk
+    from pydantic import BaseModel
 
     from cache.clock import Clock
     from cache.counters import Counters
@@ -50,6 +51,7 @@ class StreamEntry:
         compress_over_bytes: the size from which they are compressed.
         wants_json: whether the request asks for JSON.
         schema: the JSON schema that the answer is to follow.
+        response_class: the pydantic class of that schema, where the request was given one.
         control: what the call asks of the cache.
         controls: who observes what becomes of it.
         counters: where hits and misses are counted.
@@ -63,6 +65,7 @@ class StreamEntry:
     compress_over_bytes: int
     wants_json: bool
     schema: dict[str, Any] | None
+    response_class: type[BaseModel] | None
     control: Control
     controls: Controls
     counters: Counters
@@ -138,7 +141,7 @@ class StreamEntry:
             return None
         try:
             header, payload = decode_payload(raw, key_tag(key))
-            chunks = _only_chunk(payload) if key == self.key else decode_chunks(payload)
+            chunks = (_only_chunk if key == self.key else decode_chunks)(payload, response_class=self.response_class)
         except EntryError as error:
             self.counters.add_reason("unreadable", type(error).__name__)
             _log.warning("cache entry %s cannot be used (%s), it will be replaced", key, error)
@@ -176,9 +179,9 @@ class StreamEntry:
         _log.warning("the cache failed and is passed by: %s", type(error).__name__, exc_info=_log.isEnabledFor(10))
 
 
-def _only_chunk(payload: bytes) -> list[ChatGenerationChunk] | None:
+def _only_chunk(payload: bytes, *, response_class: type[BaseModel] | None) -> list[ChatGenerationChunk] | None:
     """A whole answer as a stream; `None` where several were asked for, which no stream gives."""
-    match decode_generations(payload):
+    match decode_generations(payload, response_class=response_class):
         case [ChatGeneration() as answer]:
             return [chunk_of(answer)]
         case _:

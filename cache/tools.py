@@ -259,7 +259,18 @@ def _what_is_no_json(message: ToolMessage) -> str | None:
             encode_json(value)
         except DecodeError:
             return name
+        if not _is_plain(value):
+            return name
     return None
+
+
+def _is_plain(value: Any) -> bool:
+    """Say whether JSON gives back the very types: a member of an enum of texts equals the text, and is none."""
+    if isinstance(value, dict):
+        return type(value) is dict and all(map(_is_plain, [*value, *value.values()]))
+    if isinstance(value, list):
+        return type(value) is list and all(map(_is_plain, value))
+    return type(value) in {str, int, float, bool, type(None)}
 
 
 def _as_hit(fields: dict[str, Any], request: ToolCallRequest) -> ToolMessage:

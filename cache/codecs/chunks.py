@@ -8,18 +8,20 @@ langchain_core.language_models.chat_models for how chunks become an answer.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_message
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
 from pydantic import ValidationError
 
-from cache.codecs.generations import jsonable_message
+from cache.codecs.generations import jsonable_message, restore_parsed
 from cache.errors import DecodeError, EntryVersionError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from pydantic import BaseModel
 
 _VERSION = 1
 # LangChain reads the calls from their chunks.
@@ -33,25 +35,31 @@ def encode_chunks(chunks: Sequence[ChatGenerationChunk]) -> bytes | None:
     Ids of messages are left out: each replay has its own.
     """
     try:
-        raw = orjson.dumps({"v": _VERSION, "chunks": [_encode(chunk) for chunk in chunks]})
-        same = [_comparable(found) for found in decode_chunks(raw)] == [_comparable(chunk) for chunk in chunks]
+        text = "".join(str(chunk.message.text) for chunk in chunks)
+        plain = [_jsonable(chunk, text) for chunk in chunks]
+        raw = orjson.dumps({"v": _VERSION, "chunks": [_encode(chunk) for chunk in plain]})
+        same = [_without_id(found) for found in decode_chunks(raw)] == [_without_id(chunk) for chunk in plain]
     except (TypeError, ValueError, DecodeError):
         return None
     return raw if same else None
 
 
-def decode_chunks(raw: bytes) -> list[ChatGenerationChunk]:
+def decode_chunks(raw: bytes, *, response_class: type[BaseModel] | None = None) -> list[ChatGenerationChunk]:
     """Read the chunks of a stream back; each call makes new objects.
+
+    Args:
+        raw: as `encode_chunks` writes it.
+        response_class: what the request asked for; a parsed answer becomes one of it again.
 
     Raises:
         EntryVersionError: written by a version that this one does not know.
-        DecodeError: not what `encode_chunks` writes.
+        DecodeError: not what `encode_chunks` writes, or an answer that is no such class.
     """
     try:
         document = orjson.loads(raw)
         if document["v"] != _VERSION:
             raise EntryVersionError(f"expected chunks of version {_VERSION}, got {document['v']!r}")
-        found = [_decode(item) for item in document["chunks"]]
+        found = [_decode(item, response_class) for item in document["chunks"]]
     except (ValueError, TypeError, KeyError, AttributeError, ValidationError) as error:  # LangChain's validators too
         raise DecodeError(f"expected stored chunks: {type(error).__name__}") from error
     if not found:
@@ -94,25 +102,30 @@ def has_broken_calls(joined: ChatGenerationChunk) -> bool:
 
 def chunk_of(answer: ChatGeneration) -> ChatGenerationChunk:
     """A whole answer as the only chunk of a stream."""
-    fields = answer.message.model_dump(exclude={"id", "type"}, exclude_defaults=True)
-    return ChatGenerationChunk(message=AIMessageChunk(**{"content": "", **fields, "chunk_position": "last"}))
+    # Not model_dump(): it would turn a parsed answer that is an object into a dict.
+    fields = {name: value for name, value in dict(answer.message).items() if name not in {"id", "type"}}
+    return ChatGenerationChunk(message=AIMessageChunk(**fields, chunk_position="last"))
+
+
+def _jsonable(chunk: ChatGenerationChunk, text: str) -> ChatGenerationChunk:
+    if type(chunk) is not ChatGenerationChunk or type(chunk.message) is not AIMessageChunk:
+        raise TypeError(f"no schema for {type(chunk).__name__}")
+    return chunk.model_copy(update={"message": jsonable_message(chunk.message, text)})
 
 
 def _encode(chunk: ChatGenerationChunk) -> dict[str, Any]:
-    if type(chunk) is not ChatGenerationChunk or type(chunk.message) is not AIMessageChunk:
-        raise TypeError(f"no schema for {type(chunk).__name__}")
-    fields = jsonable_message(chunk.message).model_dump(exclude=_DERIVED, exclude_defaults=True)
+    fields = chunk.message.model_dump(exclude=_DERIVED, exclude_defaults=True)
     return {"message": fields, "info": chunk.generation_info}
 
 
-def _decode(item: dict[str, Any]) -> ChatGenerationChunk:
-    fields = {"content": "", **item["message"]}
-    return ChatGenerationChunk(message=AIMessageChunk(**fields), generation_info=item["info"])
+def _decode(item: dict[str, Any], response_class: type[BaseModel] | None) -> ChatGenerationChunk:
+    message = AIMessageChunk(**{"content": "", **item["message"]})
+    restore_parsed(message, response_class)
+    return ChatGenerationChunk(message=message, generation_info=item["info"])
 
 
-def _comparable(chunk: ChatGenerationChunk) -> ChatGenerationChunk:
-    message = jsonable_message(cast("AIMessageChunk", chunk.message)).model_copy(update={"id": None})
-    return chunk.model_copy(update={"message": message})
+def _without_id(chunk: ChatGenerationChunk) -> ChatGenerationChunk:
+    return chunk.model_copy(update={"message": chunk.message.model_copy(update={"id": None})})
 
 
 def _with_info(chunk: ChatGenerationChunk) -> Any:

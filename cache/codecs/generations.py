@@ -6,6 +6,7 @@ comes from the store. Sources: langchain_core.outputs, langchain_core.messages.a
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -87,20 +88,52 @@ def _decode(item: dict[str, Any], response_class: type[BaseModel] | None) -> Gen
     if "message" not in item:
         return Generation(text=item["text"], generation_info=item["info"])
     message = AIMessage(**{"content": "", **item["message"]})
-    parsed = message.additional_kwargs.get("parsed")
-    if response_class is not None and isinstance(parsed, dict):
-        message.additional_kwargs["parsed"] = response_class.model_validate(parsed)
+    restore_parsed(message, response_class)
     return ChatGeneration(message=message, generation_info=item["info"])
 
 
-def jsonable_message(message: AIMessage) -> AIMessage:
-    """The same message with a parsed pydantic object as its fields; the parser above accepts both."""
+def restore_parsed(message: AIMessage, response_class: type[BaseModel] | None) -> None:
+    """Make a parsed answer of a stored message an object of its class again.
+
+    Raises:
+        ValidationError: it is no such object.
+    """
+    parsed = message.additional_kwargs.get("parsed")
+    if response_class is not None and isinstance(parsed, dict):
+        message.additional_kwargs["parsed"] = _object(response_class, parsed)
+
+
+def jsonable_message(message: AIMessage, text: str | None = None) -> AIMessage:
+    """The same message with a parsed pydantic object as the JSON that it is read from; LangChain's parser takes both.
+
+    Args:
+        message: of a model. Not modified.
+        text: the whole answer, where it does not stand in the message itself.
+
+    Raises:
+        DecodeError: the object would not come back equal.
+    """
     parsed = message.additional_kwargs.get("parsed")
     if not isinstance(parsed, BaseModel):
         return message
+    said = str(message.text) if text is None else text
     return message.model_copy(
-        update={"additional_kwargs": {**message.additional_kwargs, "parsed": parsed.model_dump(mode="json")}}
+        update={"additional_kwargs": {**message.additional_kwargs, "parsed": _source(parsed, said)}}
     )
+
+
+def _source(parsed: BaseModel, text: str) -> Any:
+    """The answer's own text; where it is none, what the object says of itself, after its serializers and aliases."""
+    for read in (lambda: orjson.loads(text), lambda: parsed.model_dump(mode="json")):
+        with contextlib.suppress(Exception):  # validators and serializers are the user's code
+            source = read()
+            if _object(type(parsed), source) == parsed:
+                return source
+    raise DecodeError(f"expected a {type(parsed).__name__} that JSON gives back as it is")
+
+
+def _object(cls: type[BaseModel], source: Any) -> BaseModel:
+    return cls.model_validate_json(orjson.dumps(source))  # as the provider's client reads it: strict classes differ
 
 
 def _comparable(generation: Generation) -> Any:

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 _ENCODING = "msgpack"
 _WRITES, _VALUE = "writes", "value"
-_UNFINISHED = frozenset({"__error__", "__interrupt__"})
+# What a person answered to an interrupt is no part of a node's key: the next one would be told the same unasked.
+_NOT_OF_THE_INPUT_ALONE = frozenset({"__error__", "__interrupt__", "__resume__"})
 
 
 class NodeCodec:
@@ -54,11 +55,11 @@ class NodeCodec:
         """Write a result.
 
         Raises:
-            DecodeError: it cannot be written, would come back as something else, or is no result: a node that was
-                interrupted or failed, and that would be skipped for good.
+            DecodeError: it cannot be written, would come back as something else, or is no result: of a node that was
+                interrupted or failed, and that would be skipped for good, or that went on with a person's answer.
         """
-        if _is_writes(value) and any(channel in _UNFINISHED for channel, _ in value):
-            raise DecodeError("expected the result of a node that came to its end")
+        if _is_writes(value) and any(channel in _NOT_OF_THE_INPUT_ALONE for channel, _ in value):
+            raise DecodeError("expected the result of a node that came to its end without being interrupted")
         try:
             encoding, payload = self.serde.dumps_typed(_packed(value))
         except Exception as error:

@@ -349,9 +349,16 @@ def _answer(body: dict[str, Any], number: int) -> str:
     response_format = body.get("response_format", {})
     if schema := response_format.get("json_schema", {}).get("schema"):
         return json.dumps(_example(schema, schema.get("$defs", {}), number))
-    # In JSON mode the provider is not told the schema: this has the fields of all that the rows ask for.
-    fields = ("reason", "points", "score", "grade", "source", "sure")
-    return json.dumps(dict.fromkeys(fields, number)) if response_format else f"answer {number}"
+    # In JSON mode the provider is not told the schema: this fits all that the rows ask for, as a text or a number.
+    fields = {
+        "reason": f"answer {number}",
+        "points": str(number),
+        "score": number,
+        "grade": "good",
+        "source": {"page": number, "line": number},
+        "sure": True,
+    }
+    return json.dumps(fields) if response_format else f"answer {number}"
 
 
 def _example(schema: dict[str, Any], definitions: dict[str, Any], number: int) -> Any:

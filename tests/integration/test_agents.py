@@ -13,7 +13,7 @@ from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
-from langgraph.types import CachePolicy
+from langgraph.types import CachePolicy, Command, interrupt
 from pydantic import SecretStr
 
 from cache import CacheSettings, ResponseCache
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from langchain.agents.middleware import AgentMiddleware
+    from langchain_core.runnables import RunnableConfig
 
     from cache.wrappers import FailOpenStore
     from tests.openai_server import Body
@@ -331,6 +332,28 @@ async def test_a_cached_node_is_skipped_in_the_second_run(
     assert graph.n_runs == {"find": 1, "pick": 2}
     await graph.run("nurse", world)
     assert graph.n_runs == {"find": 2, "pick": 3}
+
+
+@each_world
+async def test_each_person_is_asked(store: FailOpenStore, settings: CacheSettings, world: World) -> None:
+    """A node that waits for a person's answer is run for the next one too, who is asked, and answers otherwise."""
+
+    def ask(state: Search) -> dict[str, Any]:
+        return {"best": interrupt(f"Which {state['query']}?")}
+
+    builder = StateGraph(Search)
+    builder.add_node("ask", ask, cache_policy=CachePolicy(ttl=60))
+    builder.add_edge(START, "ask")
+    graph = builder.compile(cache=NodeCache(store, settings=settings), checkpointer=InMemorySaver())
+
+    async def told(given: Any, thread: str) -> dict[str, Any]:
+        config: RunnableConfig = {"configurable": {"thread_id": thread}}
+        return dict(await graph.ainvoke(given, config) if world is World.ASYNC else graph.invoke(given, config))
+
+    for person in ("ann", "bob"):
+        asked = await told(Search(query="baker", jobs=[], best=""), person)
+        assert [each.value for each in asked["__interrupt__"]] == ["Which baker?"]
+        assert (await told(Command(resume=f"the one of {person}"), person))["best"] == f"the one of {person}"
 
 
 @each_world

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Literal
+import datetime as dt
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pytest
 from langchain_openai import ChatOpenAI
-from pydantic import BaseModel, Field, SecretStr, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    computed_field,
+    create_model,
+)
 
 from cache import CacheSettings, ResponseCache
+from cache.chat import cached
 from cache.opening import open_store
-from tests.openai_server import CHAT, OpenAIServer
+from tests.openai_server import CHAT, OpenAIServer, ToolCalls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -141,9 +152,128 @@ def test_an_answer_without_a_required_field_is_not_kept(asker: Asker, provider: 
     assert asker.n_asked == 2
 
 
+@pytest.mark.parametrize("method", ["json_mode", "function_calling"])
+@pytest.mark.parametrize("wrong", ["high", 11, None])
+def test_whoever_tries_again_can_get_another_answer(
+    asker: Asker, provider: OpenAIServer, method: Method, wrong: Any
+) -> None:
+    """An answer that the class refuses is not kept: a retry asks anew, and gets what can be read."""
+    answers = [{"score": wrong}, {"score": 7}]
+    called = [ToolCalls((("Score", answer),)) for answer in answers]
+    provider.script_chat(*(called if method == "function_calling" else answers))
+    chain = asker.chain(score(le=10), method).with_retry(wait_exponential_jitter=False)
+    assert [chain.invoke(QUESTION).score for _ in range(2)] == [7, 7]
+    assert asker.n_asked == 2
+
+
 def test_a_class_bound_by_hand_is_known_too(asker: Asker, cache: ResponseCache) -> None:
     """`bind(response_format=Class)` is what structured output does, without its parser."""
     for cls in (score(), score(), score(float)):
         asker.model().bind(response_format=cls).invoke(QUESTION)
     assert asker.n_asked == 2
     assert cache.counts().skipped == {}
+
+
+class Scaled(BaseModel):
+    score: Annotated[float, AfterValidator(lambda score: 10 * score)]
+
+
+class Renamed(BaseModel):
+    score: int = Field(alias="theScore")
+
+
+class Discreet(BaseModel):
+    score: int
+    note: str = Field(default="none", exclude=True)
+
+
+class Dated(BaseModel):
+    when: Annotated[dt.date, PlainSerializer(lambda when: when.strftime("%d.%m.%Y"))]
+
+
+class Doubled(BaseModel):
+    score: int
+
+    model_config = ConfigDict(extra="forbid")
+
+    @computed_field
+    def double(self) -> int:
+        return 2 * self.score
+
+
+CLASSES: list[tuple[type[BaseModel], dict[str, Any]]] = [
+    (Scaled, {"score": 0.5}),
+    (Renamed, {"theScore": 7}),
+    (Discreet, {"score": 7, "note": "said"}),
+    (Dated, {"when": "2026-03-02"}),
+    (Doubled, {"score": 7}),
+]
+
+
+# The provider's own client says this of any stream that it parses, without a cache too.
+parsed_in_streams = pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning")
+
+
+def invoked(chain: Any) -> Any:
+    return chain.invoke(QUESTION)
+
+
+def streamed(chain: Any) -> Any:
+    return list(chain.stream(QUESTION))[-1]
+
+
+@parsed_in_streams
+@pytest.mark.parametrize(("cls", "answer"), CLASSES)
+@pytest.mark.parametrize("ways", [(invoked, invoked), (streamed, streamed), (invoked, streamed), (streamed, invoked)])
+def test_an_object_is_read_from_the_words_of_the_answer(
+    provider: OpenAIServer, cache: ResponseCache, cls: type[BaseModel], answer: dict[str, Any], ways: Any
+) -> None:
+    """Validators, aliases, serializers, excluded and computed fields give a hit the object that the first call got."""
+    provider.script_chat(answer)
+    model = ChatOpenAI(model="gpt-4o-mini", api_key=KEY, base_url=provider.base_url, cache=cache)
+    chain = cached(model).with_structured_output(cls)
+    assert [way(chain) for way in ways] == [cls.model_validate(answer)] * 2
+    assert provider.n_requests(CHAT) == 1
+
+
+@parsed_in_streams
+def test_the_chunks_of_a_replayed_stream_hold_the_object(provider: OpenAIServer, cache: ResponseCache) -> None:
+    """A parsed answer stands in the last chunk as an object of its class, the second time too (trap H20)."""
+    model = cached(ChatOpenAI(model="gpt-4o-mini", api_key=KEY, base_url=provider.base_url, cache=cache))
+    asking = model.bind(response_format=Discreet)
+    provider.script_chat({"score": 7, "note": "said"})
+    found = [[chunk.additional_kwargs.get("parsed") for chunk in asking.stream(QUESTION)] for _ in range(2)]
+    assert found[0] == found[1]
+    assert Discreet(score=7, note="said") in found[0]
+    assert provider.n_requests(CHAT) == 1
+
+
+def test_an_object_that_nothing_gives_again_is_not_kept(provider: OpenAIServer, cache: ResponseCache) -> None:
+    """Where a class makes another object of the same words each time, the provider is asked each time."""
+    ids = iter(range(100))
+    cls = create_model("Numbered", score=(Annotated[int, AfterValidator(lambda _: next(ids))], ...))
+    chain = ChatOpenAI(
+        model="gpt-4o-mini", api_key=KEY, base_url=provider.base_url, cache=cache
+    ).with_structured_output(cls)
+    assert chain.invoke(QUESTION) != chain.invoke(QUESTION)
+    assert provider.n_requests(CHAT) == 2
+    assert cache.counts().skipped == {"no_schema": 2}
+
+
+def test_a_class_that_says_something_else_by_now_is_another_request(
+    provider: OpenAIServer, cache: ResponseCache
+) -> None:
+    """The provider is sent a class as it is at the time of the call, with a docstring that was set since."""
+    cls = score()
+    model = ChatOpenAI(model="gpt-4o-mini", api_key=KEY, base_url=provider.base_url, cache=cache)
+    for words in ("Points.", "Marks.", "Points."):
+        cls.__doc__ = words
+        model.bind(response_format=cls).invoke(QUESTION)
+    assert provider.n_requests(CHAT) == 2
+
+
+def test_a_schema_with_a_number_of_any_size_is_known(asker: Asker) -> None:
+    """A bound over 64 bits is part of the request like any other."""
+    for bound in (10**30, 10**30, 10**30 + 1):
+        assert asker.chain(score(le=bound)).invoke(QUESTION).model_dump() == {"score": 7}
+    assert asker.n_asked == 2

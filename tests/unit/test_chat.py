@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.load import dumps
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
 from langchain_core.runnables import ConfigurableField
 from langchain_openai import ChatOpenAI
@@ -327,10 +327,11 @@ def test_the_newer_answer_is_given() -> None:
     model = cached(StreamingChatModel(), cache)
     list(model.stream("q"))
     clock.advance(1)
-    answer = [ChatGeneration(message=AIMessage("newer"))]
-    cache.update(dumps([HumanMessage("q")]), model._get_llm_string(), answer)
-    assert [chunk.content for chunk in model.stream("q")] == ["newer"]
-    assert model.invoke("q").content == "newer"
+    with cache.control(refresh=True):
+        newer = model.invoke("q").content
+    assert newer != "one two three"
+    assert [chunk.content for chunk in model.stream("q")] == [newer]
+    assert model.invoke("q").content == newer
 
 
 def test_the_keys_of_a_stream_are_like_any() -> None:

@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 from langchain_core.language_models.llms import LLM
+from langchain_core.load import dumps
+from langchain_core.messages import HumanMessage
 from pydantic import PrivateAttr
 
 from cache import CacheSettings, MemoryStore, ResponseCache
+from tests.fakes import CountingChatModel, FakeClock
 
 
 class CountingLLM(LLM):
@@ -64,3 +67,53 @@ async def test_a_call_with_settings_of_its_own_is_not_cached(cache: ResponseCach
 def test_another_model_is_another_request(cache: ResponseCache) -> None:
     """What the model was built with is part of the key."""
     assert CountingLLM(cache=cache).invoke("hi") != CountingLLM(model="large", cache=cache).invoke("hi")
+
+
+@pytest.mark.parametrize("asks", [{"bypass": True}, {"refresh": True}, {"max_age_s": 0}])
+async def test_the_configuration_of_a_call_holds_for_lookups_too(asks: dict[str, Any]) -> None:
+    """LangChain asks the cache before a run begins; what the call asks of the cache is known all the same."""
+    clock = FakeClock()
+    cache = ResponseCache(MemoryStore(clock=clock), settings=CacheSettings(), clock=clock)
+    model = CountingLLM(cache=cache)
+    model.invoke("hi")
+    clock.advance(1)
+    model.invoke("hi", {"metadata": {"resumecache": asks}})
+    clock.advance(1)
+    await model.ainvoke("hi", {"metadata": {"resumecache": asks}})
+    assert model._n_calls == 3
+
+
+def test_prompts_that_ask_for_different_things_pass_by_the_cache(cache: ResponseCache) -> None:
+    """In one call of several prompts it is not known which of them is looked up."""
+    model = CountingLLM(cache=cache)
+    model.invoke("hi")
+    model.batch(["hi", "ho"], [{"metadata": {"resumecache": {"bypass": bypass}}} for bypass in (True, False)])
+    assert model._n_calls == 3
+    assert cache.counts().skipped["hidden_settings"] >= 2
+
+
+def test_a_text_that_looks_like_messages_is_a_text(cache: ResponseCache) -> None:
+    """Two texts that differ where messages may are two prompts, and get their own answers."""
+    model = CountingLLM(cache=cache)
+    one, other = (dumps([HumanMessage("What is my id?", id=name)]) for name in ("1", "2"))
+    assert one in model.invoke(one)
+    assert other in model.invoke(other)
+    assert model._n_calls == 2
+
+
+class AskingLLM(CountingLLM):
+    """A completion model that is made of a chat model."""
+
+    chat: Any = None
+
+    def _call(self, prompt: str, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any) -> str:
+        return str(self.chat.invoke(prompt).content)
+
+
+def test_a_chat_model_below_a_completion_model_is_asked_as_itself(cache: ResponseCache) -> None:
+    """The settings of the outer call are no settings of the inner one, whose answer is kept."""
+    chat = CountingChatModel(cache=cache)
+    model = AskingLLM(chat=chat, cache=False)
+    assert model.invoke("hi") == model.bind(model="large").invoke("hi") == chat.invoke("hi").content
+    assert chat.n_requests == 1
+    assert cache.counts().skipped == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -15,6 +16,8 @@ from cache.control import Control, Observation, Outcome
 from tests.fakes import CountingChatModel, FakeClock
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from langchain_core.runnables import RunnableConfig
 
 QUESTION = "How far is the moon?"
@@ -122,6 +125,30 @@ async def test_tasks_have_their_own_contexts(bench: Bench) -> None:
     await ready.wait()
     plain = await bench.model.ainvoke(QUESTION)
     assert (plain.content, await task) == ("one", "two")
+
+
+def test_generators_that_are_left_out_of_order_leave_nothing_behind(bench: Bench) -> None:
+    """Two generators that ask for something in one context both cease to ask when they end, whichever ends first."""
+
+    def asking(**changes: Any) -> Generator[Observation]:
+        with bench.cache.control(**changes), bench.cache.observe() as seen:
+            yield seen
+
+    one, other = asking(bypass=True), asking(refresh=True)
+    seen = [next(one), next(other)]
+    one.close()
+    other.close()
+    assert [bench.ask(), bench.ask()] == ["one", "one"]
+    assert [observation.requests for observation in seen] == [[], []]
+
+
+@pytest.mark.parametrize("asks", [lambda cache: cache.control(bypass=True), lambda cache: cache.observe()])
+def test_a_context_may_be_left_in_another_than_it_was_entered_in(bench: Bench, asks: Any) -> None:
+    """Frameworks close generators where they please: that raises nothing."""
+    manager = asks(bench.cache)
+    contextvars.copy_context().run(manager.__enter__)
+    contextvars.copy_context().run(manager.__exit__, None, None, None)
+    assert bench.ask() == bench.ask() == "one"
 
 
 @pytest.mark.parametrize(

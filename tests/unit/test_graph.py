@@ -167,9 +167,9 @@ def test_the_fields_of_named_classes_are_part_of_the_key(old: type, new: type) -
     assert NodeCodec([old]).fingerprint == NodeCodec([old]).fingerprint != NodeCodec([new]).fingerprint
 
 
-@pytest.mark.parametrize("channel", ["__error__", "__interrupt__"])
-async def test_a_node_that_did_not_finish_is_not_kept(channel: str) -> None:
-    """A kept error or interrupt would skip the node and hide it for good."""
+@pytest.mark.parametrize("channel", ["__error__", "__interrupt__", "__resume__"])
+async def test_a_node_that_did_not_finish_by_itself_is_not_kept(channel: str) -> None:
+    """A kept error or interrupt would skip the node and hide it for good, and an answer would be told to others."""
     cache = NodeCache(MemoryStore())
     cache.set({KEY: (deque([(channel, "why")]), None)})
     assert cache.get([KEY]) == {}

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from decimal import Decimal
 from enum import Enum
-from typing import Any
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from langchain_core.embeddings import Embeddings
 from langchain_openai import AzureOpenAIEmbeddings, OpenAIEmbeddings
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from cache import CacheBackedEmbeddings, CacheSettings, MemoryStore
 from cache.parameters import embedding_parameters, plain_parameters
 from tests.fakes import CountingEmbeddings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MODEL = "text-embedding-3-small"
 LOCAL_URL = "http://127.0.0.1:1/v1"
@@ -94,6 +101,17 @@ class Tokenizer:
     """Something without fields."""
 
 
+class Options:
+    """Something with fields, which its repr does not show."""
+
+    def __init__(self, **fields: Any) -> None:
+        vars(self).update(fields)
+
+
+def pooled_by(n: int) -> Callable[[], int]:
+    return lambda: n
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -139,6 +157,23 @@ def test_settings_at_their_default_are_left_out() -> None:
     """A plain model has no parameters, so a new version of its class with more fields finds the old entries."""
     assert of(openai()) == b"{}"
     assert of(openai(dimensions=256)) == b'{"dimensions":256}'
+
+
+class Told(Pydantic):
+    """A model whose vectors say how large its size is."""
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [[float(self.size)] * self.size for _ in texts]
+
+
+def test_a_field_that_is_set_later_is_another_model() -> None:
+    """The vectors of what a model was are not served for what it is, be they as wide or not; it may change back."""
+    model = Told()
+    embeddings = CacheBackedEmbeddings(model, MemoryStore(), model="told", settings=CacheSettings())
+    for size in (8, 4, 8):
+        model.size = size
+        assert embeddings.embed_documents(["a"]) == [[size] * size]
+    assert (embeddings.counts().made, embeddings.counts().hits) == (2, 1)
 
 
 def test_no_secret_is_a_parameter() -> None:
@@ -205,11 +240,23 @@ def test_classes_with_the_same_settings_are_told_apart() -> None:
         (Pydantic(), Twin()),
         (Plain(size=1), Plain(size=2)),
         (Plain(), Other()),
+        (Options(pooling="mean"), Options(pooling="cls")),
+        ({"a": Options(pooling=1)}, {"a": Options(pooling=2)}),
+        (lambda text: text.lower(), lambda text: text.upper()),
+        (lambda text: text[:512], lambda text: text[:256]),
+        (pooled_by(1), pooled_by(2)),
+        (str.lower, str.upper),
+        (PurePosixPath("/one"), PurePosixPath("/other")),
+        (Decimal("0.1"), Decimal("0.2")),
+        (np.array([1.0]), np.array([2.0])),
+        (np.zeros((1, 2)), np.zeros((2, 1))),
+        ({1: "a"}, {"1": "a"}),
+        ({1, "2"}, {"1", 2}),
         (2**70, 2**70 + 1),
         (float("nan"), None),
         ("\ud800", "\ud801"),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_two_values_of_an_attribute_are_told_apart(one: Any, other: Any) -> None:
     """Whatever an attribute is, another value of it makes other parameters; models inside of models too."""
@@ -242,7 +289,20 @@ def test_private_and_absent_attributes_are_left_out() -> None:
     assert of(Plain(width=8)) == of(Plain(width=8, _n_calls=3, other=None, client=object(), max_retries=2))
 
 
-@pytest.mark.parametrize("attribute", [object(), Tokenizer(), mean, functools.partial(mean), [Tokenizer()]])
+@pytest.mark.parametrize(
+    "attribute",
+    [
+        object(),
+        Tokenizer(),
+        mean,
+        functools.partial(mean),
+        [Tokenizer()],
+        Options(inner=Tokenizer()),
+        lambda: mean,
+        pooled_by,
+        Tokenizer().__str__,
+    ],
+)
 @pytest.mark.parametrize("name", ["model", "model_name", "tokenizer"])
 def test_an_object_never_shows_its_address(name: str, attribute: Any) -> None:
     """An address would be another key in each process: entries would never be found again."""

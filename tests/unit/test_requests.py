@@ -460,6 +460,15 @@ def test_what_a_provider_noted_on_an_earlier_answer_hits(fields: dict[str, Any])
     assert request(ask(model(), spoken("Hello"))) == request(ask(model(), spoken("Hello", **fields)))
 
 
+def test_an_answer_that_stands_for_all_before_it_is_known_by_its_id() -> None:
+    """Where only the id of the last answer is sent, two chats that end alike are two: the provider knows the rest."""
+    asked = [spoken("Noted.", response_metadata={"id": f"resp_{name}"}) for name in ("alice", "bob")]
+    continued = model(use_previous_response_id=True)
+    assert request(ask(continued, asked[0])) != request(ask(continued, asked[1]))
+    assert request(ask(continued, asked[0])) == request(ask(continued, asked[0]))
+    assert request(ask(model(), asked[0])) == request(ask(model(), asked[1]))
+
+
 def test_ids_of_tool_calls_hit() -> None:
     """The same conversation with other call ids, as each run makes them up, is the same request."""
     renamed = [message.model_copy(deep=True) for message in CONVERSATION]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -227,6 +228,12 @@ class Opaque:
     """What JSON cannot say."""
 
 
+class Sky(StrEnum):
+    """What JSON says as a text, and gives back as no more than that."""
+
+    CLEAR = "clear"
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
@@ -236,6 +243,9 @@ class Opaque:
         (ToolMessage("sunny", artifact=Opaque(), tool_call_id="call_1"), "artifact"),
         (ToolMessage("sunny", artifact=PureTool(), tool_call_id="call_1"), "artifact"),
         (ToolMessage("sunny", artifact=(1, 2), tool_call_id="call_1"), "artifact"),
+        (ToolMessage("sunny", artifact=Sky.CLEAR, tool_call_id="call_1"), "artifact"),
+        (ToolMessage("sunny", artifact={"sky": [Sky.CLEAR]}, tool_call_id="call_1"), "artifact"),
+        (ToolMessage("sunny", artifact=Counter(sunny=3), tool_call_id="call_1"), "artifact"),
         (ToolMessage("sunny", artifact=float("nan"), tool_call_id="call_1"), "artifact"),
         (ToolMessage("sunny", additional_kwargs={"raw": b"\xff"}, tool_call_id="call_1"), "additional_kwargs"),
         (ToolMessage("lone \ud800", tool_call_id="call_1"), "content"),

@@ -14,7 +14,11 @@ OK = 0
 
 Url = Annotated[
     str | None,
-    typer.Option("--url", help="Where entries live: redis://, rediss://, unix://, memory:// or embedded://DIR."),
+    typer.Option(
+        "--url",
+        help="Where entries live: redis://, rediss:// (TLS), unix://, redis+cluster://, redis+sentinel://, memory:// "
+        "or embedded://DIR.",
+    ),
 ]
 
 

@@ -7,6 +7,7 @@ that only writes meet (read-only, out of memory, disk full) leave reads alone an
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import threading
@@ -104,7 +105,8 @@ class Breaker:
         is_news = error.reason not in self._known[direction]
         self._known[direction].add(error.reason)
         level = logging.WARNING if is_news else logging.DEBUG
-        _log.log(level, "cache %s failed (%s), going on without it: %s", direction, error.reason, error)
+        where = f" on {error.server}" if error.server else ""
+        _log.log(level, "cache %s%s failed (%s), going on without it: %s", direction, where, error.reason, error)
 
     def _start_probing(self) -> None:
         self._end_of_probing = threading.Event()
@@ -134,6 +136,33 @@ class Breaker:
             self._is_open = False
         _log.info("the cache is back")
         return True
+
+
+class Breakers:
+    """A breaker for each server of a store, so that one that fails is left alone and the others are not.
+
+    Args:
+        probe: asks the server of this name whether it is there; raises a `StoreError` when it is not.
+        clock: where the time comes from.
+    """
+
+    def __init__(self, probe: Callable[[str], None], *, clock: Clock) -> None:
+        self._probe = probe
+        self._clock = clock
+        self._by_server: dict[str, Breaker] = {}
+
+    def of(self, server: str) -> Breaker:
+        """The breaker of a server, made when it is first asked for; the only server of a store has no name."""
+        found = self._by_server.get(server)
+        if found is None:
+            made = Breaker(functools.partial(self._probe, server), clock=self._clock)
+            found = self._by_server.setdefault(server, made)  # of two threads that make one, both get the first
+        return found
+
+    def close(self) -> None:
+        """End all probing."""
+        for breaker in list(self._by_server.values()):
+            breaker.close()
 
 
 def _probe_until_back(reference: weakref.ref[Breaker], end: threading.Event, wait_s: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cache.entry import MAGIC
-from cache.errors import InvalidKeyError
+from cache.errors import InvalidKeyError, StoreError
 from cache.keys import Key, parse_key
 
 if TYPE_CHECKING:
@@ -69,27 +69,40 @@ async def acount_entries(store: Store, prefix: str, *, wanted: Wanted = _any_key
 
 
 def _batches(keys: Iterator[str], wanted: Wanted) -> Iterator[list[str]]:
+    """The wanted keys; those that came before a failure are given before it is raised."""
     batch: list[str] = []
-    for key in keys:
-        if _is_wanted(key, wanted):
-            batch.append(key)
-        if len(batch) == _BATCH_KEYS:
-            yield batch
-            batch = []
+    failure: StoreError | None = None
+    try:
+        for key in keys:
+            if _is_wanted(key, wanted):
+                batch.append(key)
+            if len(batch) == _BATCH_KEYS:
+                yield batch
+                batch = []
+    except StoreError as error:
+        failure = error
     if batch:
         yield batch
+    if failure:
+        raise failure
 
 
 async def _abatches(keys: AsyncIterator[str], wanted: Wanted) -> AsyncIterator[list[str]]:
     batch: list[str] = []
-    async for key in keys:
-        if _is_wanted(key, wanted):
-            batch.append(key)
-        if len(batch) == _BATCH_KEYS:
-            yield batch
-            batch = []
+    failure: StoreError | None = None
+    try:
+        async for key in keys:
+            if _is_wanted(key, wanted):
+                batch.append(key)
+            if len(batch) == _BATCH_KEYS:
+                yield batch
+                batch = []
+    except StoreError as error:
+        failure = error
     if batch:
         yield batch
+    if failure:
+        raise failure
 
 
 def _is_wanted(text: str, wanted: Wanted) -> bool:

@@ -66,9 +66,13 @@ _CONNECTION_ADVICE = {
     "refused": "start the server, or correct host and port in REDIS_URL",
     "auth": "correct user and password in REDIS_URL",
     "timeout": "the server is reachable but does not answer in time: look at its load, or raise CACHE_DEADLINE_MS",
+    "tls": "the server's certificate is not trusted: give the authority by ssl_ca_certs in REDIS_URL",
+    "cluster": "this server is in no cluster: use redis:// instead of redis+cluster://",
+    "cluster_down": "give every slot a server that runs, and set cluster-require-full-coverage to no",
+    "no_primary": "the Sentinels know no primary of this name: correct the service in REDIS_URL, or wait for one",
     "loading": "the server is loading its data: wait",
-    "read_only": "this is a replica: point REDIS_URL at the primary",
-    "no_permission": "allow this user GET, SET, MGET, GETRANGE, UNLINK, SCAN, INFO, DBSIZE and PING",
+    "read_only": "this is a replica: point REDIS_URL at the primary, or at the Sentinels",
+    "no_permission": "allow this user GET, SET, MGET, GETRANGE, UNLINK, SCAN, INFO, DBSIZE, PING and CLUSTER SLOTS",
 }
 
 

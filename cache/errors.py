@@ -9,7 +9,8 @@ CacheError
 ├─ StoreError                                  the store could not do it
 │  ├─ StoreConnectionError                     refused, reset, unresolved, not authenticated
 │  ├─ StoreTimeoutError                        no complete answer within the deadline
-│  └─ StoreResponseError                       the server answered with an error
+│  ├─ StoreResponseError                       the server answered with an error
+│  └─ PartialFailureError                      some servers of a store failed, and others did not
 └─ EntryError                                  the bytes of an entry cannot be used
    ├─ DecodeError                              damaged, foreign, or of another key
    ├─ EntryVersionError                        written by a version that this one does not know
@@ -18,6 +19,12 @@ CacheError
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Self
 
 
 class CacheError(Exception):
@@ -45,9 +52,11 @@ class StoreError(CacheError):
 
     Attributes:
         reason: one word for logs and counters, such as `refused`, `timeout` or `read_only`.
+        server: which server of a store on several (see `Store.servers_of`); empty for the only one.
     """
 
     reason = "error"
+    server = ""
 
     def __init__(self, message: str, *, reason: str | None = None) -> None:
         """Keep the message and the one-word reason."""
@@ -72,6 +81,43 @@ class StoreResponseError(StoreError):
     """The server answered with an error."""
 
     reason = "response"
+
+
+class PartialFailureError(StoreError):
+    """Some servers of a store could not do their part of an operation; the others did theirs.
+
+    Attributes:
+        failures: one error for each server that failed.
+        values: what a read found, in the order of its keys; `None` also where a server failed.
+        n_done: for how many keys the operation was done.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str | None = None,
+        failures: Sequence[StoreError] = (),
+        values: Sequence[bytes | None] = (),
+        n_done: int = 0,
+    ) -> None:
+        """Keep what failed and what did not."""
+        super().__init__(message, reason=reason)
+        self.failures = tuple(failures)
+        self.values = list(values)
+        self.n_done = n_done
+
+    @classmethod
+    def of(cls, failures: Sequence[StoreError], *, values: Sequence[bytes | None], n_done: int) -> Self:
+        """The error for at least one failure, with the reason of the first."""
+        names = "; ".join(f"{failure.server or 'no server'}: {failure}" for failure in failures)
+        return cls(
+            f"some servers failed, others did not: {names}",
+            reason=failures[0].reason,
+            failures=failures,
+            values=values,
+            n_done=n_done,
+        )
 
 
 class EntryError(CacheError):

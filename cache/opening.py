@@ -33,12 +33,12 @@ def open_store(settings: CacheSettings, *, url: str | None = None, client: objec
 def store_for(kind: Kind, store: ByteStore, settings: CacheSettings, counters: Counters) -> SafeStore:
     """The view that one cache has of a store: switched off or failing open, with counts of its own.
 
-    Caches on one store share its breaker: what one has found dead, the others leave alone too.
+    Caches on one store share its breakers: what one has found dead, the others leave alone too.
     """
     if not settings.is_enabled(kind):
         return DisabledStore()
     if isinstance(store, FailOpenStore):
-        return FailOpenStore(store.inner, counters=counters, breaker=store.breaker)
+        return FailOpenStore(store.inner, counters=counters, breakers=store.breakers)
     return FailOpenStore(store if isinstance(store, Store) else ByteStoreAdapter(store), counters=counters)
 
 

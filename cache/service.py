@@ -43,7 +43,7 @@ class _Service(Closing):
     """What the asynchronous and the blocking service share: the caches, and how a request becomes a key.
 
     Args:
-        store: fails open; its breaker is shared by all kinds.
+        store: fails open; its breakers are shared by all kinds.
         settings: `None` reads the environment.
         embeddings: the model whose entries are the same as those of `cache_embedding` for its name; other names mean
             an OpenAI model with nothing else set.

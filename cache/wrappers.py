@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import contextlib
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from typing_extensions import override
 
-from cache.breaker import Breaker, Direction
+from cache.breaker import Breaker, Breakers, Direction
 from cache.clock import Clock, SystemClock
 from cache.counters import Counters
-from cache.errors import StoreError
+from cache.errors import PartialFailureError, StoreError
 from cache.stores.base import Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 
     from langchain_core.stores import ByteStore
 
     from cache.stores.base import Payload
+
+T = TypeVar("T")
 
 
 class SafeStore(Store):
@@ -37,13 +40,15 @@ class SafeStore(Store):
 class FailOpenStore(SafeStore):
     """Turns every `StoreError` into a miss, or into nothing for a write; counts it and logs it by its reason.
 
-    Once the server cannot be reached it is left alone until a probe in the background finds it back, so that after
-    the first failure nobody waits for it. Deleting and going through keys are not covered: there an error shows.
+    Once a server cannot be reached it is left alone until a probe in the background finds it back, so that after the
+    first failure nobody waits for it. Where the store inside has several servers (`Store.servers_of`), each is left
+    alone by itself: of a batch, only the keys of that server are misses or are not written. Deleting and going through
+    keys are not covered: there an error shows.
 
     Args:
         inner: the store that may fail.
-        counters: where failures are counted.
-        breaker: that of another store on the same server; `None` makes one.
+        counters: where failures are counted; an operation counts once for each server that failed it.
+        breakers: those of another store on the same servers; `None` makes them.
         clock: where the time comes from.
     """
 
@@ -52,36 +57,43 @@ class FailOpenStore(SafeStore):
         inner: Store,
         *,
         counters: Counters | None = None,
-        breaker: Breaker | None = None,
+        breakers: Breakers | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.inner = inner
         self.counters = counters or Counters()
-        self.breaker = breaker or Breaker(inner.ping, clock=clock or SystemClock())
+        self.breakers = breakers or Breakers(inner.ping_server, clock=clock or SystemClock())
+
+    @property
+    def breaker(self) -> Breaker:
+        """The breaker of the only server; of several, that of keys for which no server is known."""
+        return self.breakers.of("")
 
     @override
     def mget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
-        if self.breaker.allows(Direction.READ):
-            try:
-                values = self.inner.mget(keys, expect_bytes=expect_bytes)
-            except StoreError as error:
-                self._failed(error, Direction.READ)
-            else:
-                self.breaker.succeeded(Direction.READ)
-                return values
-        return [None] * len(keys)
+        part = self._part(keys, Direction.READ)
+        if not part.positions:
+            return [None] * len(keys)
+        try:
+            values = self.inner.mget(part.of(keys), expect_bytes=expect_bytes)
+        except StoreError as error:
+            values = self._failed(error, Direction.READ, part)
+        else:
+            self._succeeded(Direction.READ, part.servers)
+        return part.spread(values)
 
     @override
     async def amget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
-        if self.breaker.allows(Direction.READ):
-            try:
-                values = await self.inner.amget(keys, expect_bytes=expect_bytes)
-            except StoreError as error:
-                self._failed(error, Direction.READ)
-            else:
-                self.breaker.succeeded(Direction.READ)
-                return values
-        return [None] * len(keys)
+        part = self._part(keys, Direction.READ)
+        if not part.positions:
+            return [None] * len(keys)
+        try:
+            values = await self.inner.amget(part.of(keys), expect_bytes=expect_bytes)
+        except StoreError as error:
+            values = self._failed(error, Direction.READ, part)
+        else:
+            self._succeeded(Direction.READ, part.servers)
+        return part.spread(values)
 
     @override
     def mset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
@@ -93,27 +105,27 @@ class FailOpenStore(SafeStore):
 
     @override
     def save(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None) -> bool:
-        if not self.breaker.allows(Direction.WRITE):
-            return False
+        part = self._part([key for key, _ in key_value_pairs], Direction.WRITE)
+        if not part.positions:
+            return not key_value_pairs
         try:
-            self.inner.mset(key_value_pairs, ttl_s=ttl_s)
+            self.inner.mset(part.of(key_value_pairs), ttl_s=ttl_s)
         except StoreError as error:
-            self._failed(error, Direction.WRITE)
+            self._failed(error, Direction.WRITE, part)
             return False
-        self._stored(len(key_value_pairs))
-        return True
+        return self._stored(part)
 
     @override
     async def asave(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None) -> bool:
-        if not self.breaker.allows(Direction.WRITE):
-            return False
+        part = self._part([key for key, _ in key_value_pairs], Direction.WRITE)
+        if not part.positions:
+            return not key_value_pairs
         try:
-            await self.inner.amset(key_value_pairs, ttl_s=ttl_s)
+            await self.inner.amset(part.of(key_value_pairs), ttl_s=ttl_s)
         except StoreError as error:
-            self._failed(error, Direction.WRITE)
+            self._failed(error, Direction.WRITE, part)
             return False
-        self._stored(len(key_value_pairs))
-        return True
+        return self._stored(part)
 
     @override
     def mdelete(self, keys: Sequence[str]) -> None:
@@ -148,6 +160,14 @@ class FailOpenStore(SafeStore):
         await self.inner.aping()
 
     @override
+    def servers_of(self, keys: Sequence[str]) -> list[str]:
+        return self.inner.servers_of(keys)
+
+    @override
+    def ping_server(self, server: str) -> None:
+        self.inner.ping_server(server)
+
+    @override
     def info(self) -> dict[str, str]:
         return self.inner.info()
 
@@ -157,21 +177,69 @@ class FailOpenStore(SafeStore):
 
     @override
     def close(self) -> None:
-        self.breaker.close()
+        self.breakers.close()
         self.inner.close()
 
     @override
     async def aclose(self) -> None:
-        self.breaker.close()
+        self.breakers.close()
         await self.inner.aclose()
 
-    def _stored(self, n_entries: int) -> None:
-        self.breaker.succeeded(Direction.WRITE)
-        self.counters.add(stored=n_entries)
+    def _part(self, keys: Sequence[str], direction: Direction) -> _Part:
+        """Those keys whose servers are not left alone."""
+        names = self.inner.servers_of(keys)
+        allowed = {name for name in set(names) if self.breakers.of(name).allows(direction)}
+        return _Part(len(keys), [n for n, name in enumerate(names) if name in allowed], allowed)
 
-    def _failed(self, error: StoreError, direction: Direction) -> None:
-        self.counters.add_reason("failures", error.reason)
-        self.breaker.failed(error, direction)
+    def _stored(self, part: _Part) -> bool:
+        self._succeeded(Direction.WRITE, part.servers)
+        self.counters.add(stored=len(part.positions))
+        return len(part.positions) == part.n_keys
+
+    def _succeeded(self, direction: Direction, servers: Collection[str]) -> None:
+        for server in servers:
+            self.breakers.of(server).succeeded(direction)
+
+    def _failed(self, error: StoreError, direction: Direction, part: _Part) -> list[bytes | None]:
+        """Take note of who failed and who did not; what was read all the same."""
+        failures = error.failures if isinstance(error, PartialFailureError) else (error,)
+        for failure in failures:
+            self.counters.add_reason("failures", failure.reason)
+            self.breakers.of(failure.server).failed(failure, direction)
+        if not isinstance(error, PartialFailureError):
+            return [None] * len(part.positions)
+        self._succeeded(direction, part.servers - {failure.server for failure in failures})
+        if direction is Direction.WRITE:
+            self.counters.add(stored=error.n_done)
+        return error.values
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What is asked for of a batch.
+
+    Attributes:
+        n_keys: how many keys the batch has.
+        positions: which of them are asked for.
+        servers: the servers that are asked.
+    """
+
+    n_keys: int
+    positions: Sequence[int]
+    servers: set[str]
+
+    def of(self, batch: Sequence[T]) -> Sequence[T]:
+        """What is asked for."""
+        return batch if len(self.positions) == self.n_keys else [batch[n] for n in self.positions]
+
+    def spread(self, values: list[bytes | None]) -> list[bytes | None]:
+        """The values at their places in the batch, and `None` elsewhere."""
+        if len(self.positions) == self.n_keys:
+            return values
+        spread: list[bytes | None] = [None] * self.n_keys
+        for position, value in zip(self.positions, values, strict=True):
+            spread[position] = value
+        return spread
 
 
 class DisabledStore(SafeStore):

@@ -1,7 +1,7 @@
 """Stand-ins that behave like the real thing and say what they were asked; no mock objects.
 
 `FakeClock` moves when told, `CountingEmbeddings` and `CountingChatModel` are models without a network, `BrokenStore` is
-a store that fails until it is healed.
+a store that fails until it is healed, `SeveralServers` is one of which a part can fail.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict, Field, PrivateAttr
 from typing_extensions import override
 
+from cache.errors import PartialFailureError
 from cache.stores.base import Store
 from cache.stores.memory import MemoryStore
 
@@ -357,6 +358,71 @@ class BrokenStore(Store):
         is_broken = self._verbs is None or verb in self._verbs or verb.removeprefix("a") in self._verbs
         if self._error is not None and is_broken:
             raise self._error
+
+
+class SeveralServers(MemoryStore):
+    """A store on several servers, named by the first letter of their keys, of which some fail.
+
+    Attributes:
+        failing: what each server that fails raises.
+        asked: the keys of each verb that reached the store, in order.
+        is_known: whether it says which server a key is on.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failing: dict[str, StoreError] = {}
+        self.asked: list[list[str]] = []
+        self.is_known = True
+
+    @override
+    def servers_of(self, keys: Sequence[str]) -> list[str]:
+        return [key[0] if self.is_known else "" for key in keys]
+
+    @override
+    def ping_server(self, server: str) -> None:
+        if server in self.failing:
+            raise self.failing[server]
+
+    @override
+    def mget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
+        self._raise_alone(keys)
+        values = [
+            None if key[0] in self.failing else value for key, value in zip(keys, super().mget(keys), strict=True)
+        ]
+        self._raise_part(keys, values)
+        return values
+
+    @override
+    async def amget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
+        return self.mget(keys, expect_bytes=expect_bytes)
+
+    @override
+    def mset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
+        keys = [key for key, _ in key_value_pairs]
+        self._raise_alone(keys)
+        super().mset([pair for pair in key_value_pairs if pair[0][0] not in self.failing], ttl_s=ttl_s)
+        self._raise_part(keys, [None] * len(keys))
+
+    @override
+    async def amset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
+        self.mset(key_value_pairs, ttl_s=ttl_s)
+
+    def _raise_alone(self, keys: Sequence[str]) -> None:
+        self.asked.append(list(keys))
+        if len({key[0] for key in keys}) == 1 and keys[0][0] in self.failing:
+            raise self._failure(keys[0][0])
+
+    def _raise_part(self, keys: Sequence[str], values: Sequence[bytes | None]) -> None:
+        failures = [self._failure(server) for server in dict.fromkeys(key[0] for key in keys) if server in self.failing]
+        if failures:
+            n_done = sum(key[0] not in self.failing for key in keys)
+            raise PartialFailureError.of(failures, values=values, n_done=n_done)
+
+    def _failure(self, server: str) -> StoreError:
+        error = self.failing[server]
+        error.server = server
+        return error
 
 
 class Probers:

@@ -8,6 +8,7 @@ here, and kills the server when the pipe closes, whatever ended this process.
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 import secrets
 import shutil
@@ -15,16 +16,19 @@ import signal
 import socket
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 20.0
 N_PORTS_TRIED = 5
+N_SLOTS = 16384
+CLUSTER_TIMEOUT_MS = 1000
 # Below the ports that Linux (32768-60999) and macOS (49152-65535) give to outgoing connections: the port of a server
 # that is down cannot be taken by the client that tries to reach it. A cluster bus (port + 10000) stays valid too.
 FIRST_PORT, N_PORTS = 20_000, 12_000
@@ -88,6 +92,7 @@ class ValkeyServer:
     Args:
         args: further arguments of the server, such as `["--maxmemory", "1mb"]`. With `--requirepass`, `command`
             authenticates; the URLs carry no password.
+        config: what a configuration file of its own begins with; a Sentinel cannot do without one.
 
     Attributes:
         running: the servers of this process that were started and not stopped.
@@ -96,8 +101,9 @@ class ValkeyServer:
 
     running: ClassVar[set[ValkeyServer]] = set()
 
-    def __init__(self, args: Sequence[str] = ()) -> None:
+    def __init__(self, args: Sequence[str] = (), *, config: str | None = None) -> None:
         self._args = list(args)
+        self._config = config
         # macOS limits the path of a unix socket to 103 bytes, and its own temporary folder is long.
         self._folder = Path("/tmp") / f"valkey-{secrets.token_hex(6)}"  # noqa: S108 - unguessable, made with mode 0700
         self._log = self._folder / "log"
@@ -114,11 +120,21 @@ class ValkeyServer:
         return self._port
 
     @property
+    def cluster_port(self) -> int:
+        """The port on which servers of a cluster talk to this one."""
+        return int(self._args[self._args.index("--cluster-port") + 1])
+
+    @property
     def pid(self) -> int:
         """The process id; RuntimeError while no process runs."""
         if self._process is None:
             raise RuntimeError("the server is not running")
         return self._process.pid
+
+    @property
+    def password(self) -> str | None:
+        """What `--requirepass` says."""
+        return self._args[self._args.index("--requirepass") + 1] if "--requirepass" in self._args else None
 
     @property
     def url(self) -> str:
@@ -202,9 +218,8 @@ class ValkeyServer:
             connection.settimeout(timeout_s)
             connection.connect(str(self.socket_path))
             with connection.makefile("rb") as replies:
-                if "--requirepass" in self._args:
-                    password = self._args[self._args.index("--requirepass") + 1]
-                    connection.sendall(encode_command("AUTH", password))
+                if self.password:
+                    connection.sendall(encode_command("AUTH", self.password))
                     read_reply(replies)
                 connection.sendall(encode_command(*args))
                 return read_reply(replies)
@@ -228,7 +243,7 @@ class ValkeyServer:
         kept: list[str | Path] = ["--dir", self._folder, "--save", "", "--appendonly", "no"]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [_binary(), *where, *kept, *self._args],
+                [_binary(), *self._config_file(), *where, *kept, *self._args],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -239,6 +254,13 @@ class ValkeyServer:
             start_new_session=True,
         )
 
+    def _config_file(self) -> list[Path]:
+        if self._config is None:
+            return []
+        path = self._folder / "config"
+        path.write_text(self._config)
+        return [path]
+
     def _comes_up(self) -> bool:
         """Wait for PONG on the socket, which is this server's alone and opened only after the port is bound."""
         end_s = time.monotonic() + START_TIMEOUT_S
@@ -248,6 +270,230 @@ class ValkeyServer:
                     return True
             time.sleep(0.005)
         return False
+
+
+class ValkeyCluster:
+    """A cluster of servers that share the slots evenly; a context manager that starts and stops it.
+
+    A server that dies takes only its own slots with it; with replicas, one of them follows it within seconds.
+
+    Args:
+        n_primaries: how many servers hold slots.
+        n_replicas: how many replicas there are: of the first primary, of the second, and so on in turn.
+        args: further arguments of every server.
+        front: given a server that has been started, the port under which the cluster shall announce it, of a proxy
+            for example; the server's own if nothing is given.
+
+    Attributes:
+        primaries: the servers that hold slots at the start, in the order of their slots.
+        replicas: the others.
+    """
+
+    def __init__(
+        self,
+        n_primaries: int = 3,
+        n_replicas: int = 0,
+        *,
+        args: Sequence[str] = (),
+        front: Callable[[ValkeyServer], int] | None = None,
+    ) -> None:
+        self._front = front or (lambda server: server.port)
+        self.primaries = [self._server(args) for _ in range(n_primaries)]
+        self.replicas = [self._server(args) for _ in range(n_replicas)]
+
+    @staticmethod
+    def _server(args: Sequence[str]) -> ValkeyServer:
+        coverage = ["--cluster-require-full-coverage", "no"]
+        quick = ["--cluster-node-timeout", str(CLUSTER_TIMEOUT_MS), "--repl-diskless-sync-delay", "0"]
+        enabled = ["--cluster-enabled", "yes", "--cluster-port", str(free_port())]
+        return ValkeyServer([*enabled, *quick, *coverage, *args])
+
+    @property
+    def servers(self) -> list[ValkeyServer]:
+        """All servers."""
+        return [*self.primaries, *self.replicas]
+
+    @property
+    def url(self) -> str:
+        """The cluster, by its first two servers."""
+        return f"redis+cluster://{','.join(f'{HOST}:{self._front(server)}' for server in self.primaries[:2])}"
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start all servers and wait until each of them sees all of them, and all slots served."""
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(ValkeyServer.start, self.servers))
+        for server in self.servers:
+            server.command("CONFIG", "SET", "cluster-announce-port", self._front(server))
+        for n, (first, last) in enumerate(self.ranges()):
+            self.primaries[n].command("CLUSTER", "ADDSLOTSRANGE", first, last)
+            self.primaries[n].command("CLUSTER", "SET-CONFIG-EPOCH", n + 1)
+        for one, other in itertools.combinations(self.servers, 2):
+            one.command("CLUSTER", "MEET", HOST, other.port, other.cluster_port)
+        self._wait(lambda server: self._state(server)["cluster_known_nodes"] == str(len(self.servers)))
+        for n, replica in enumerate(self.replicas):
+            self._replicate(replica, self.primaries[n % len(self.primaries)])
+        self.wait_until_agreed()
+
+    def stop(self) -> None:
+        """End all servers and remove their files."""
+        for server in self.servers:
+            server.stop()
+
+    def ranges(self) -> list[tuple[int, int]]:
+        """The first and last slot of each primary at the start."""
+        bounds = [n * N_SLOTS // len(self.primaries) for n in range(len(self.primaries) + 1)]
+        return [(first, following - 1) for first, following in itertools.pairwise(bounds)]
+
+    def flush(self) -> None:
+        """Empty all primaries."""
+        for server in self.primaries:
+            server.command("FLUSHALL")
+
+    def owners(self) -> list[ValkeyServer]:
+        """The server that holds each slot now; all slots must be held."""
+        by_port = {self._front(server): server for server in self.servers}
+        rows = sorted(_slots(self.primaries[0]))
+        return [by_port[row[0][1]] for first, last, *row in rows for _ in range(first, last + 1)]
+
+    def owner_of(self, slot: int) -> ValkeyServer:
+        """The server that holds a slot now."""
+        return self.owners()[slot]
+
+    def begin_move(self, slot: int, target: ValkeyServer) -> ValkeyServer:
+        """Have a slot on its way to another server; returns the one that holds it until the end."""
+        source = self.owner_of(slot)
+        target.command("CLUSTER", "SETSLOT", slot, "IMPORTING", self.node_id(source))
+        source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", self.node_id(target))
+        return source
+
+    def end_move(self, slot: int, target: ValkeyServer) -> None:
+        """Take what keys are left along, and let the target hold the slot; returns when all servers know."""
+        source = self.owner_of(slot)
+        for key in source.command("CLUSTER", "GETKEYSINSLOT", slot, 10_000):
+            source.command("MIGRATE", HOST, target.port, key, 0, 5000)
+        target.command("CLUSTER", "SETSLOT", slot, "NODE", self.node_id(target))
+        source.command("CLUSTER", "SETSLOT", slot, "NODE", self.node_id(target))
+        self.wait_until_agreed()
+
+    def wait_until_agreed(self) -> None:
+        """Wait until all servers run, are connected, and say the same of all slots."""
+        self._wait(lambda server: self._state(server)["cluster_state"] == "ok" and self._sees_all(server))
+        _wait_for(lambda: len({repr([row[:3] for row in _slots(server)]) for server in self.servers}) == 1)
+
+    @staticmethod
+    def node_id(server: ValkeyServer) -> str:
+        """The name by which servers of the cluster know one of them."""
+        name: bytes = server.command("CLUSTER", "MYID")
+        return name.decode()
+
+    def _replicate(self, replica: ValkeyServer, primary: ValkeyServer) -> None:
+        name = self.node_id(primary)
+        _wait_for(lambda: name in replica.command("CLUSTER", "NODES").decode())
+        replica.command("CLUSTER", "REPLICATE", name)
+
+    def _sees_all(self, server: ValkeyServer) -> bool:
+        seen = {row[1] for _, _, *rows in _slots(server) for row in rows}
+        replication = server.command("INFO", "replication")
+        is_linked = b"role:master" in replication or b"master_link_status:up" in replication
+        return is_linked and seen == {self._front(one) for one in self.servers}
+
+    def _wait(self, holds: Callable[[ValkeyServer], bool]) -> None:
+        _wait_for(lambda: all(holds(server) for server in self.servers))
+
+    @staticmethod
+    def _state(server: ValkeyServer) -> dict[str, str]:
+        lines: bytes = server.command("CLUSTER", "INFO")
+        return dict(line.split(":", 1) for line in lines.decode().splitlines() if ":" in line)
+
+
+class ValkeySentinels:
+    """A primary, its replica, and Sentinels that let the replica take over when the primary has been dead for 0.3 s.
+
+    Args:
+        n_sentinels: how many Sentinels; a majority of them must agree.
+        args: further arguments of the primary and the replica.
+        sentinel_args: further arguments of the Sentinels.
+
+    Attributes:
+        servers: the primary and the replica at the start.
+        sentinels: the Sentinels.
+    """
+
+    SERVICE: ClassVar[str] = "cache"
+
+    def __init__(self, n_sentinels: int = 1, *, args: Sequence[str] = (), sentinel_args: Sequence[str] = ()) -> None:
+        quick = ["--repl-diskless-sync-delay", "0"]
+        self.servers = [ValkeyServer([*quick, *args]) for _ in range(2)]
+        self.sentinels = [ValkeyServer(["--sentinel", *sentinel_args], config="") for _ in range(n_sentinels)]
+
+    @property
+    def url(self) -> str:
+        """The service, by all Sentinels."""
+        return f"redis+sentinel://{','.join(f'{HOST}:{one.port}' for one in self.sentinels)}/{self.SERVICE}"
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start all and wait until the Sentinels know the replica, and one another."""
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(ValkeyServer.start, [*self.servers, *self.sentinels]))
+        primary, replica = self.servers
+        password = primary.password
+        if password:
+            replica.command("CONFIG", "SET", "primaryauth", password)
+            primary.command("CONFIG", "SET", "primaryauth", password)
+        replica.command("REPLICAOF", HOST, primary.port)
+        _wait_for(lambda: b"master_link_status:up" in replica.command("INFO", "replication"))
+        for sentinel in self.sentinels:
+            sentinel.command("SENTINEL", "MONITOR", self.SERVICE, HOST, primary.port, len(self.sentinels) // 2 + 1)
+            options = ["down-after-milliseconds", "300", "failover-timeout", "2000"]
+            options += ["auth-pass", password] if password else []
+            sentinel.command("SENTINEL", "SET", self.SERVICE, *options)
+        _wait_for(lambda: all(self._knows_all(sentinel) for sentinel in self.sentinels))
+
+    def stop(self) -> None:
+        """End all and remove their files."""
+        for server in (*self.servers, *self.sentinels):
+            server.stop()
+
+    def _knows_all(self, sentinel: ValkeyServer) -> bool:
+        flat: list[bytes] = sentinel.command("SENTINEL", "MASTER", self.SERVICE)
+        known = dict(zip(flat[::2], flat[1::2], strict=True))
+        others = b"%d" % (len(self.sentinels) - 1)
+        return (known[b"flags"], known[b"num-slaves"], known[b"num-other-sentinels"]) == (b"master", b"1", others)
+
+
+def _slots(server: ValkeyServer) -> list[Any]:
+    rows: list[Any] = server.command("CLUSTER", "SLOTS")
+    return rows
+
+
+def _wait_for(holds: Callable[[], bool]) -> None:
+    end_s = time.monotonic() + START_TIMEOUT_S
+    while not holds():
+        if time.monotonic() > end_s:
+            raise ServerStartError(f"the servers did not agree within {START_TIMEOUT_S} s")
+        time.sleep(0.01)
 
 
 def _binary() -> Path:

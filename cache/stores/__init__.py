@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from cache.errors import ConfigurationError
 from cache.stores.base import Store
@@ -18,15 +18,22 @@ __all__ = ["MemoryStore", "Store", "store_from_client", "store_from_url"]
 
 _log = logging.getLogger("resumecache")
 _START_TIMEOUT_S = 15.0
-_SCHEMES = "redis://, rediss://, unix://, memory:// and embedded://"
+_SCHEMES = (
+    "redis://, rediss://, unix://, redis+cluster://, rediss+cluster://, redis+sentinel://, rediss+sentinel://, "
+    "memory:// and embedded://"
+)
 
 
 def store_from_url(url: str | None = None, *, deadline: Deadline | None = None) -> Store:
     """A store by its URL. Nothing is connected or started before the first operation.
 
     Args:
-        url: `redis://`, `rediss://`, `unix://`, `memory://`, or `embedded://` with an optional directory;
-            `None` is the embedded server, or `memory://` where its binary is not installed.
+        url: `redis://host:port/db`, `rediss://` for TLS, `unix://path`, `redis+cluster://host:port,host:port`,
+            `redis+sentinel://host:port,host:port/service/db`, both with `rediss+` or `?tls=true` for TLS, `memory://`,
+            or `embedded://` with an optional directory; `None` is the embedded server, or `memory://` where its binary
+            is not installed. User and password of the servers stand before the hosts; those of the Sentinels are the
+            options `sentinel_username` and `sentinel_password`. Other options are those of redis-py, such as
+            `ssl_ca_certs`.
         deadline: how long one operation on a server may take.
 
     Returns:
@@ -37,7 +44,7 @@ def store_from_url(url: str | None = None, *, deadline: Deadline | None = None) 
     """
     if not url:
         return _default_store(deadline)
-    match urlsplit(url).scheme:
+    match url.partition("://")[0] if "://" in url else "":
         case "memory":
             return MemoryStore()
         case "embedded":
@@ -47,6 +54,15 @@ def store_from_url(url: str | None = None, *, deadline: Deadline | None = None) 
             from cache.stores.redis import RedisStore  # noqa: PLC0415  same
 
             return RedisStore(Endpoint.from_url(url), deadline=deadline)
+        case "redis+cluster" | "rediss+cluster":
+            from cache.stores.cluster import ClusterStore  # noqa: PLC0415  same
+
+            return ClusterStore.from_url(url, deadline=deadline)
+        case "redis+sentinel" | "rediss+sentinel":
+            from cache.stores.redis import RedisStore  # noqa: PLC0415  same
+            from cache.stores.sentinel import SentinelEndpoint  # noqa: PLC0415  same
+
+            return RedisStore(SentinelEndpoint.from_url(url), deadline=deadline)
         case scheme:
             raise ConfigurationError(f"REDIS_URL: expected one of {_SCHEMES}, got a URL of scheme {scheme!r}")
 

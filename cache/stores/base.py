@@ -91,6 +91,18 @@ class Store(Closing, ByteStore):
         """Asynchronous twin of `info`."""
         return {}
 
+    def servers_of(self, keys: Sequence[str]) -> list[str]:
+        """Name the server that each key is asked of, so that one that fails can be left alone, and only it.
+
+        Asks nobody. A store on one server, and one that does not know yet, has no names: `""`. An error that is of one
+        server alone bears its name (`StoreError.server`).
+        """
+        return [""] * len(keys)
+
+    def ping_server(self, server: str) -> None:  # noqa: ARG002  one server has no names
+        """Return when this server answers; raise a `StoreError` when it does not. Blocks; for probing."""
+        self.ping()
+
     @override
     def close(self) -> None:
         """Give back what the store itself opened. The store can be used again afterwards."""

@@ -11,9 +11,9 @@ import asyncio
 import contextlib
 import math
 import socket
+import ssl
 import time
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Protocol
 
 import redis
 import redis.asyncio
@@ -28,6 +28,7 @@ from cache.errors import (
     StoreResponseError,
     StoreTimeoutError,
 )
+from cache.stores.urls import without_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -73,9 +74,19 @@ def to_store_error(error: BaseException) -> StoreError:
     message = str(error) or type(error).__name__
     if type(error) is redis_errors.ResponseError:
         reason = _REASON_BY_CODE.get(message.split(" ", 1)[0], reason)
-    if isinstance(error.__cause__ or error.__context__, ConnectionRefusedError):
-        reason = "refused"
+    match error.__cause__ or error.__context__:
+        case ConnectionRefusedError():
+            reason = "refused"
+        case ssl.SSLError():
+            reason = "tls"
+        case redis_errors.AuthenticationError():  # as redis-py wraps it on a unix socket in asyncio
+            reason = "auth"
     return ours(message, reason=reason)
+
+
+def again(failure: StoreError) -> StoreError:
+    """The same error for one more caller: one object would hold on to what all of them were doing."""
+    return type(failure)(str(failure), reason=failure.reason)
 
 
 @contextlib.contextmanager
@@ -132,6 +143,7 @@ class DeadlineSocket:
 class _DeadlineMixin:
     """Makes a redis-py connection class keep a deadline."""
 
+    connect_timeout_s = CONNECT_TIMEOUT_S
     _deadline_socket: DeadlineSocket | None = None
 
     def _connect(self) -> Any:
@@ -139,7 +151,7 @@ class _DeadlineMixin:
         if not isinstance(sock, socket.socket):  # a stand-in such as fakeredis answers at once
             return sock
         self._deadline_socket = DeadlineSocket(sock)
-        self.expire_at(time.monotonic() + CONNECT_TIMEOUT_S)  # the handshake follows
+        self.expire_at(time.monotonic() + self.connect_timeout_s)  # the handshake follows
         return self._deadline_socket
 
     def expire_at(self, expires_s: float) -> None:
@@ -156,7 +168,6 @@ _OURS: dict[str, Any] = {
     "retry_on_error": [],
     "health_check_interval": 0,
     "socket_timeout": None,
-    "socket_connect_timeout": CONNECT_TIMEOUT_S,
     "socket_read_size": _READ_SIZE_BYTES,
     "driver_info": None,
     "client_name": None,
@@ -193,6 +204,28 @@ _TWINS: dict[type, type] = {
 _TWINS_BACK = {twin: base for base, twin in _TWINS.items()}
 
 
+class Connector(Protocol):
+    """What connections to a server are made by.
+
+    Attributes:
+        name: what messages call it; holds no password.
+        moves: whether a new connection may lead to another server than those before.
+    """
+
+    name: str
+    moves: bool
+
+    @property
+    def is_async(self) -> bool:
+        """Whether asyncio connections can be made."""
+
+    def connect(self) -> Any:
+        """Make a connection that is ready for a command; blocks; raises a `StoreError`."""
+
+    async def aconnect(self) -> Any:
+        """Make an asyncio connection that is ready for a command; raises a `StoreError`."""
+
+
 class Endpoint:
     """Where a server is, and how to connect to it in both worlds.
 
@@ -202,7 +235,10 @@ class Endpoint:
         options: their arguments.
         prepare: called before each connection is made; may block, for example until a server has started.
         name: what messages call it; holds no password.
+        connect_timeout_s: how long making a connection may take.
     """
+
+    moves = False
 
     def __init__(
         self,
@@ -212,12 +248,18 @@ class Endpoint:
         *,
         name: str,
         prepare: Callable[[], object] | None = None,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
     ) -> None:
         self.name = name
+        self._connect_timeout_s = connect_timeout_s
         self._prepare = prepare
         self._async_class = async_class
-        self._sync_class = sync_class and type(f"Deadline{sync_class.__name__}", (_DeadlineMixin, sync_class), {})
+        self._given_sync_class = sync_class
+        self._sync_class = sync_class and type(
+            f"Deadline{sync_class.__name__}", (_DeadlineMixin, sync_class), {"connect_timeout_s": connect_timeout_s}
+        )
         self._options = {name: value for name, value in options.items() if name not in _DROPPED} | _OURS
+        self._options["socket_connect_timeout"] = connect_timeout_s
 
     @classmethod
     def from_url(cls, url: str) -> Endpoint:
@@ -232,6 +274,17 @@ class Endpoint:
             raise ConfigurationError(f"REDIS_URL: {error}; got {without_password(url)!r}") from None
         sync_class = options.pop("connection_class", redis.Connection)
         return cls(sync_class, _TWINS[sync_class], options, name=without_password(url))
+
+    def at(self, host: str, port: int, *, connect_timeout_s: float = CONNECT_TIMEOUT_S) -> Endpoint:
+        """An endpoint elsewhere to which connections are made in the same way."""
+        options = self._options | {"host": host, "port": port}
+        return Endpoint(
+            self._given_sync_class,
+            self._async_class,
+            options,
+            name=f"{host}:{port}",
+            connect_timeout_s=connect_timeout_s,
+        )
 
     @classmethod
     def from_socket(cls, path: Path, *, prepare: Callable[[], object]) -> Endpoint:
@@ -250,12 +303,15 @@ class Endpoint:
         """
         if not isinstance(client, redis.Redis | redis.asyncio.Redis):
             raise ConfigurationError(
-                f"expected a redis.Redis or redis.asyncio.Redis of one server, got {type(client).__name__}"
+                f"expected a redis.Redis or redis.asyncio.Redis of one server, got {type(client).__name__}; "
+                "for a cluster give a redis+cluster:// URL"
             )
         pool = client.connection_pool
         given, options = pool.connection_class, dict(pool.connection_kwargs)
         if "connection_pool" in options:
-            raise ConfigurationError("expected a client of one server, got one of a Sentinel; give a redis:// URL")
+            raise ConfigurationError(
+                "expected a client of one server, got one of a Sentinel; give a redis+sentinel:// URL"
+            )
         if isinstance(client, redis.Redis):
             return cls(given, _TWINS.get(given), options, name=_name_of(options))
         return cls(_TWINS_BACK.get(given), given, options, name=_name_of(options))
@@ -281,7 +337,8 @@ class Endpoint:
                 raise StoreError(f"{self.name}: the client that was handed in is for asyncio only", reason="client")
             if self._prepare:
                 self._prepare()
-            connection = self._sync_class(**self._options, retry=redis.retry.Retry(NoBackoff(), 0))
+            options = self._options | {"socket_timeout": self._connect_timeout_s}  # of TLS: reads are bounded by us
+            connection = self._sync_class(**options, retry=redis.retry.Retry(NoBackoff(), 0))
             connection.connect()
         return connection
 
@@ -297,17 +354,9 @@ class Endpoint:
             if self._prepare:
                 await asyncio.to_thread(self._prepare)
             connection = self._async_class(**self._options, retry=redis.asyncio.retry.Retry(NoBackoff(), 0))
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            async with asyncio.timeout(self._connect_timeout_s):
                 await connection.connect()
         return connection
-
-
-def without_password(url: str) -> str:
-    """A URL as it may be shown."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}").geturl()
 
 
 def _name_of(options: Mapping[str, Any]) -> str:

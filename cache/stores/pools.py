@@ -14,31 +14,26 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from cache.errors import StoreError, StoreTimeoutError
-from cache.stores.connections import to_store_error
+from cache.stores.connections import again, to_store_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from cache.stores.connections import Endpoint
+    from cache.stores.connections import Connector
 
 MAX_CONNECTIONS = 32
 
 
-def _too_late(endpoint: Endpoint, *, is_full: bool) -> StoreTimeoutError:
+def _too_late(endpoint: Connector, *, is_full: bool) -> StoreTimeoutError:
     if is_full:
         return StoreTimeoutError(f"{endpoint.name}: all connections are busy", reason="pool_exhausted")
     return StoreTimeoutError(f"{endpoint.name}: no connection within the deadline")
 
 
-def _again(failure: StoreError) -> StoreError:
-    """The same error for one more caller: one object would hold on to what all of them were doing."""
-    return type(failure)(str(failure), reason=failure.reason)
-
-
 class SyncPool:
     """Connections for threads."""
 
-    def __init__(self, endpoint: Endpoint, *, max_connections: int = MAX_CONNECTIONS) -> None:
+    def __init__(self, endpoint: Connector, *, max_connections: int = MAX_CONNECTIONS) -> None:
         self._endpoint = endpoint
         self._max_connections = max_connections
         self._changed = threading.Condition()
@@ -106,7 +101,7 @@ class SyncPool:
         try:
             while not self._idle:
                 if self._n_failures != seen_failures and self._failure is not None:
-                    raise _again(self._failure) from self._failure.__cause__
+                    raise again(self._failure) from self._failure.__cause__
                 self._start_making()
                 left_s = expires_s - time.monotonic()
                 if left_s <= 0:
@@ -141,15 +136,21 @@ class SyncPool:
 
 
 class AsyncPool:
-    """Connections for the tasks of one event loop."""
+    """Connections for the tasks of one event loop.
 
-    def __init__(self, endpoint: Endpoint, *, max_connections: int = MAX_CONNECTIONS) -> None:
+    Attributes:
+        is_closed: whether what is in use must be discarded afterwards, as nobody will take it from here again.
+    """
+
+    def __init__(self, endpoint: Connector, *, max_connections: int = MAX_CONNECTIONS) -> None:
         self._endpoint = endpoint
         self._max_connections = max_connections
         self._idle: list[Any] = []
         self._waiting: deque[asyncio.Future[Any]] = deque()
         self._making: set[asyncio.Task[None]] = set()
         self._n_open = 0
+        self.is_closed = False
+        self._n_making = 0  # a task that has just ended is still among the tasks
 
     async def take(self) -> tuple[Any, bool]:
         """A connection, and whether it has been used before; bounded by the caller's deadline.
@@ -199,6 +200,7 @@ class AsyncPool:
 
     async def aclose(self) -> None:
         """Close what is idle and end what is being made; what is in use is closed by who uses it."""
+        self.is_closed = True
         making = list(self._making)
         for task in making:
             task.cancel()
@@ -211,11 +213,12 @@ class AsyncPool:
 
     def is_full(self) -> bool:
         """Say whether a caller waits for others rather than for the server."""
-        return not self._making
+        return self._n_making == 0
 
     def _start_making(self) -> None:
-        while len(self._making) < len(self._waiting) and self._n_open < self._max_connections:
+        while self._n_making < len(self._waiting) and self._n_open < self._max_connections:
             self._n_open += 1
+            self._n_making += 1
             task = asyncio.get_running_loop().create_task(self._make())
             self._making.add(task)
             task.add_done_callback(self._making.discard)
@@ -225,6 +228,7 @@ class AsyncPool:
             connection = await self._endpoint.aconnect()
         except BaseException as error:
             self._n_open -= 1
+            self._n_making -= 1
             if not isinstance(error, StoreError):
                 raise
             waiting, self._waiting = self._waiting, deque()
@@ -232,13 +236,14 @@ class AsyncPool:
                 if not future.done():
                     future.set_exception(error)
             return
+        self._n_making -= 1
         self.give(connection)
 
 
 class AsyncPools:
     """A pool for each event loop, as a connection belongs to the loop that it was made in."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Connector) -> None:
         self._endpoint = endpoint
         self._by_loop: dict[asyncio.AbstractEventLoop, tuple[AsyncPool, AsyncGenerator[None, None]]] = {}
 
@@ -259,10 +264,30 @@ class AsyncPools:
         if found is not None:
             await found[1].aclose()
 
+    def close_soon(self) -> None:
+        """Have each loop close its pool when it comes to it; from any thread."""
+        for loop, (_, closing) in list(self._by_loop.items()):
+            with contextlib.suppress(RuntimeError):  # a loop that is closed has closed its pool
+                loop.call_soon_threadsafe(_start_closing, closing)
+
     def _forget_closed_loops(self) -> None:
         for loop in list(self._by_loop):
             if loop.is_closed():
                 del self._by_loop[loop]
+
+
+_closings: set[asyncio.Task[None]] = set()  # a loop itself holds its tasks only weakly
+
+
+def _start_closing(closing: AsyncGenerator[None, None]) -> None:
+    task = asyncio.ensure_future(_finish(closing))
+    _closings.add(task)
+    task.add_done_callback(_closings.discard)
+
+
+async def _finish(closing: AsyncGenerator[None, None]) -> None:
+    with contextlib.suppress(RuntimeError):  # the end of the loop is closing it at this moment
+        await closing.aclose()
 
 
 async def _close_with_loop(pool: AsyncPool) -> AsyncGenerator[None, None]:

@@ -17,6 +17,7 @@ from cache.wrappers import ByteStoreAdapter, FailOpenStore
 from tests.contract.store_contract import ExpiringStoreContract, StoreContract, each_world
 from tests.fakes import FakeClock
 from tests.integration.calling import PATIENT_S
+from tests.servers import HOST, ValkeyCluster, ValkeySentinels
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -34,6 +35,20 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]
     with EmbeddedServer(tmp_path_factory.mktemp("embedded") / "server") as server:
         server.ensure_running()
         yield server
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[ValkeyCluster]:
+    """Three servers that share the slots."""
+    with ValkeyCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def sentinels() -> Iterator[ValkeySentinels]:
+    """A primary and its replica under a Sentinel."""
+    with ValkeySentinels() as sentinels:
+        yield sentinels
 
 
 class RedisContract(ExpiringStoreContract):
@@ -162,6 +177,36 @@ class TestRedisStoreFromFakeredis(ExpiringStoreContract):
     @pytest.fixture
     async def store(self) -> AsyncIterator[Store]:
         async with store_from_client(fakeredis.FakeRedis(), deadline=PATIENT) as store:
+            yield store
+
+
+class TestClusterStore(RedisContract):
+    @pytest.fixture
+    def raw(self, cluster: ValkeyCluster) -> Iterator[redis.RedisCluster]:
+        with redis.RedisCluster(HOST, cluster.primaries[0].port) as client:
+            yield client
+
+    @pytest.fixture
+    async def store(self, cluster: ValkeyCluster) -> AsyncIterator[Store]:
+        async with store_from_url(cluster.url, deadline=PATIENT) as store:
+            yield store
+
+
+class TestSentinelStore(RedisContract):
+    @pytest.fixture
+    def redis_url(self, sentinels: ValkeySentinels) -> str:
+        return sentinels.servers[0].url
+
+    @pytest.fixture
+    async def store(self, sentinels: ValkeySentinels) -> AsyncIterator[Store]:
+        async with store_from_url(sentinels.url, deadline=PATIENT) as store:
+            yield store
+
+
+class TestFailOpenStoreOnCluster(TestClusterStore):
+    @pytest.fixture
+    async def store(self, cluster: ValkeyCluster) -> AsyncIterator[Store]:
+        async with FailOpenStore(store_from_url(cluster.url, deadline=PATIENT)) as store:
             yield store
 
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 store_from_url("redis://")  # imports all stores; connects to nothing
 SPECIAL = [("__enter__", "__aenter__"), ("__exit__", "__aexit__")]
-WITHOUT_STORE = {"control", "counts", "observe", "stream_entry"}
+# The last is for a thread of a breaker's own.
+WITHOUT_STORE = {"control", "counts", "observe", "servers_of", "stream_entry", "ping_server"}
 
 
 def subclasses(root: type) -> list[type]:

@@ -188,3 +188,15 @@ async def test_a_slow_handshake_serves_the_next(world: World, locked_valkey: Val
 
             await auntil(is_hit)
             assert proxy.commands.count(b"AUTH") <= 4
+
+
+@each_world
+async def test_whoever_tries_again_at_once_is_served(world: World, proxy: FaultProxy) -> None:
+    """A caller whose connection failed and that asks again in the same moment has a new one made for it."""
+    async with opened(proxy.url, PATIENT_S) as store:
+        proxy.refuse()
+        with pytest.raises(StoreError) as caught:
+            await world.mget(store, [KEY])
+        assert caught.value.reason == "refused"
+        proxy.forward()
+        assert await world.mget(store, [KEY]) == [None]

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from langchain_core.stores import BaseStore, InMemoryByteStore
 
-from cache.breaker import Breaker, Direction
+from cache.breaker import Breakers, Direction
 from cache.counters import Counts
-from cache.errors import StoreConnectionError, StoreError, StoreResponseError
+from cache.errors import StoreConnectionError, StoreError, StoreResponseError, StoreTimeoutError
 from cache.stores.memory import MemoryStore
 from cache.wrappers import ByteStoreAdapter, DisabledStore, FailOpenStore
-from tests.fakes import BrokenStore, FakeClock, Probers
+from tests.fakes import BrokenStore, FakeClock, Probers, SeveralServers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -145,12 +145,12 @@ async def test_administration_is_not_covered(store: FailOpenStore) -> None:
 
 def test_stores_on_one_server_share_what_is_known_of_it(broken: BrokenStore, clock: FakeClock) -> None:
     """With one breaker, what one store has found dead the other does not ask, and each counts for itself."""
-    breaker = Breaker(broken.ping, clock=clock)
-    one, other = FailOpenStore(broken, breaker=breaker), FailOpenStore(broken, breaker=breaker)
+    breakers = Breakers(broken.ping_server, clock=clock)
+    one, other = FailOpenStore(broken, breakers=breakers), FailOpenStore(broken, breakers=breakers)
     assert one.mget(["a"]) == other.mget(["a"]) == [None]
     assert broken.n_asked("mget") == 1
     assert [store.counters.snapshot().failures for store in (one, other)] == [{"refused": 1}, {}]
-    breaker.close()
+    breakers.close()
 
 
 class WaitingStore(MemoryStore):
@@ -322,3 +322,89 @@ def test_a_failing_write_does_not_hide_in_the_breaker(store: FailOpenStore) -> N
     store.mset([("a", b"1")], ttl_s=60)
     assert not store.breaker.allows(Direction.WRITE)
     assert not store.breaker.allows(Direction.READ)
+
+
+@pytest.fixture
+def several() -> SeveralServers:
+    return SeveralServers()
+
+
+@pytest.fixture
+def spread(several: SeveralServers, clock: FakeClock) -> Iterator[FailOpenStore]:
+    """A store that fails open on servers a, b and c, each with an entry."""
+    several.mset([("a1", b"a"), ("b1", b"b"), ("c1", b"c")])
+    several.asked.clear()
+    store = FailOpenStore(several, clock=clock)
+    yield store
+    store.close()
+
+
+async def test_of_several_servers_only_the_failing_one_is_left_alone(
+    spread: FailOpenStore, several: SeveralServers
+) -> None:
+    """The keys of a failing server are misses and are not asked for again; the others are hits, in their places."""
+    several.failing["b"] = REFUSED
+    assert spread.mget(["c1", "b1", "a1", "b2"]) == [b"c", None, b"a", None]
+    assert await spread.amget(["c1", "b1", "a1", "b2"]) == [b"c", None, b"a", None]
+    assert spread.mget(["b1"]) == await spread.amget(["b1"]) == [None]
+    assert several.asked == [["c1", "b1", "a1", "b2"], ["c1", "a1"]]
+    assert spread.counters.snapshot() == Counts(failures={"refused": 1})
+    assert [spread.breakers.of(name).is_open for name in "abc"] == [False, True, False]
+
+
+async def test_of_several_servers_all_but_the_failing_one_are_written(
+    spread: FailOpenStore, several: SeveralServers
+) -> None:
+    """A write of which a part fails is not confirmed; what was written is counted and is there."""
+    several.failing["b"] = REFUSED
+    assert not spread.save([("a2", b"1"), ("b2", b"2")], ttl_s=60)
+    assert not await spread.asave([("a3", b"3"), ("b3", b"4"), ("c3", b"5")], ttl_s=60)
+    assert not spread.save([("b2", b"2")], ttl_s=60)
+    assert spread.save([("a2", b"6")], ttl_s=60)
+    assert spread.counters.snapshot() == Counts(stored=4, failures={"refused": 1})
+    assert spread.mget(["a2", "a3", "c3"]) == [b"6", b"3", b"5"]
+
+
+def test_each_server_that_fails_is_counted(spread: FailOpenStore, several: SeveralServers) -> None:
+    """Two servers that fail in one operation count by their own reasons, and each is treated by its own."""
+    several.failing |= {"a": StoreTimeoutError("late"), "b": StoreResponseError("OOM", reason="out_of_memory")}
+    assert not spread.save([("a2", b"1"), ("b2", b"2"), ("c2", b"3")], ttl_s=60)
+    assert spread.counters.snapshot() == Counts(stored=1, failures={"timeout": 1, "out_of_memory": 1})
+    assert [spread.breakers.of(name).is_open for name in "abc"] == [True, False, False]
+    assert [spread.breakers.of(name).allows(Direction.WRITE) for name in "abc"] == [False, False, True]
+
+
+def test_a_server_that_is_back_is_asked_again(probers: Probers, spread: FailOpenStore, several: SeveralServers) -> None:
+    """The probe asks the one server that failed; once it answers, its keys are hits again."""
+    several.failing["b"] = REFUSED
+    spread.mget(["a1", "b1"])
+    several.failing.clear()
+    probers.join()
+    assert spread.mget(["a1", "b1"]) == [b"a", b"b"]
+
+
+def test_a_failure_has_the_name_that_it_bears(spread: FailOpenStore, several: SeveralServers) -> None:
+    """Where the servers were not known before, those that failed are left alone by the names in the error."""
+    several.is_known, several.failing["b"] = False, REFUSED
+    assert spread.mget(["a1", "b1"]) == [b"a", None]
+    assert not spread.breaker.is_open
+    several.is_known = True
+    assert spread.mget(["b1", "c1"]) == [None, b"c"]
+    assert several.asked == [["a1", "b1"], ["c1"]]
+
+
+async def test_nothing_to_do_asks_nobody(spread: FailOpenStore, several: SeveralServers) -> None:
+    """No keys are no misses, and no entries are confirmed."""
+    assert spread.mget([]) == await spread.amget([]) == []
+    assert spread.save([], ttl_s=60)
+    assert await spread.asave([], ttl_s=60)
+    assert several.asked == []
+
+
+def test_a_wrapper_names_the_servers_inside(spread: FailOpenStore, several: SeveralServers) -> None:
+    """Who wraps a wrapper finds the same servers, and can ask for one."""
+    several.failing["b"] = REFUSED
+    assert spread.servers_of(["a1", "b1"]) == ["a", "b"]
+    spread.ping_server("a")
+    with pytest.raises(StoreConnectionError):
+        spread.ping_server("b")

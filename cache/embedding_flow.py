@@ -149,7 +149,7 @@ def embed_flow(
     Raises:
         ProviderAnswerError: thrown by the flow when an answer to `Compute` cannot be used.
     """
-    distinct = [text for text in dict.fromkeys(texts) if text.strip()]
+    distinct = [text for text in dict.fromkeys(texts) if text and not text.isspace()]
     if not distinct:
         width = space.width if space.width is not None or not texts else (yield from _learn_width(space, role))
         return np.zeros((len(texts), width or 0), dtype=np.float32)

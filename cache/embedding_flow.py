@@ -18,7 +18,7 @@ import numpy as np
 from cache.codecs.vectors import DecodedVectors, FloatArray, decode_vectors, encode_vectors
 from cache.entry import HEADER_BYTES
 from cache.errors import ProviderAnswerError
-from cache.keys import ContentHasher, Key, Kind, build_key, cross, rest_tag
+from cache.keys import HASH_BYTES, ContentHasher, Key, Kind, build_key, cross_all, rest_tag
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("resumecache")
 Progress = Callable[[int, int], None]
 _WIDTH_PROBE = "blank"  # embedded to learn how wide the vectors are when a batch holds nothing but blank texts
-_NO_HASH = "0" * 32
+_NO_HASH = "0" * 2 * HASH_BYTES
 
 
 class Role(StrEnum):
@@ -130,10 +130,10 @@ class EmbeddingSpace:
 
     def keys(self, texts: Sequence[str], role: Role) -> tuple[list[str], bytes]:
         """The keys of texts, and their joined 8-byte tags."""
-        digests = [self._hashers[role].digest(text) for text in texts]
-        return [self._rest + digest.hex() for digest in digests], b"".join(
-            cross(self._rest_tag, digest) for digest in digests
-        )
+        hashes = self._hashers[role].digests(texts)
+        digits, n_digits = hashes.hex(), 2 * HASH_BYTES
+        keys = [self._rest + digits[at : at + n_digits] for at in range(0, len(digits), n_digits)]
+        return keys, cross_all(self._rest_tag, hashes)
 
 
 def embed_flow(
@@ -149,7 +149,7 @@ def embed_flow(
     Raises:
         ProviderAnswerError: thrown by the flow when an answer to `Compute` cannot be used.
     """
-    distinct = [text for text in dict.fromkeys(texts) if text.strip()]
+    distinct = [text for text in dict.fromkeys(texts) if text and not text.isspace()]
     if not distinct:
         width = space.width if space.width is not None or not texts else (yield from _learn_width(space, role))
         return np.zeros((len(texts), width or 0), dtype=np.float32)

@@ -188,7 +188,10 @@ class FailOpenStore(SafeStore):
     def _part(self, keys: Sequence[str], direction: Direction) -> _Part:
         """Those keys whose servers are not left alone."""
         names = self.inner.servers_of(keys)
-        allowed = {name for name in set(names) if self.breakers.of(name).allows(direction)}
+        servers = set(names)
+        allowed = {name for name in servers if self.breakers.of(name).allows(direction)}
+        if len(allowed) == len(servers):
+            return _Part(len(keys), range(len(keys)), allowed)
         return _Part(len(keys), [n for n, name in enumerate(names) if name in allowed], allowed)
 
     def _stored(self, part: _Part) -> bool:

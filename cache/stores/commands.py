@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from cache.stores.base import Payload
 
-    Command = tuple[str | bytes | int, ...]
+    Command = tuple[str | bytes | int | memoryview, ...]
 
 _SCAN_COUNT = 1000
 INFO: list[Command] = [("INFO",), ("DBSIZE",)]
@@ -29,12 +29,12 @@ def gets(keys: Sequence[str]) -> list[Command]:
 def sets(pairs: Sequence[tuple[str, Payload]], ttl_s: int | None) -> list[Command]:
     """Write each pair, with its expiry, by a command of its own."""
     expiry: Command = () if ttl_s is None else ("EX", ttl_s)
-    return [("SET", key, bytes(value), *expiry) for key, value in pairs]
+    return [("SET", key, value, *expiry) for key, value in pairs]
 
 
 def msetex(pairs: Sequence[tuple[str, Payload]], ttl_s: int | None) -> Command:
     """Write all pairs with one expiry in one command, where the server has it."""
-    flat = [part for key, value in pairs for part in (key, bytes(value))]
+    flat = [part for key, value in pairs for part in (key, value)]
     return ("MSETEX", len(pairs), *flat, "EX", ttl_s or 0)
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import redis
 import redis.asyncio
 from redis import exceptions as redis_errors
+from redis._parsers import BaseParser
 from redis.asyncio import connection as async_connection
 from redis.backoff import NoBackoff
 
@@ -29,6 +30,7 @@ from cache.errors import (
     StoreTimeoutError,
 )
 from cache.stores.urls import without_password
+from cache.stores.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -104,60 +106,69 @@ class DeadlineSocket:
     """A socket whose every read and write ends at one moment.
 
     Attributes:
+        sock: the socket itself.
         expires_s: that moment, on the monotonic clock.
     """
 
     def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
+        self.sock = sock
         self.expires_s = math.inf
 
     def recv_into(self, buffer: bytearray, *args: int) -> int:
         """Read what is there within what is left of the operation."""
         self._limit()
-        return self._sock.recv_into(buffer, *args)
+        return self.sock.recv_into(buffer, *args)
 
     def recv(self, *args: int) -> bytes:
         """Read what is there within what is left of the operation."""
         self._limit()
-        return self._sock.recv(*args)
+        return self.sock.recv(*args)
 
     def sendall(self, data: bytes) -> None:
         """Send all within what is left of the operation."""
         self._limit()
-        self._sock.sendall(data)
+        self.sock.sendall(data)
 
     def fileno(self) -> int:
         """The descriptor, for poll."""
-        return self._sock.fileno()
+        return self.sock.fileno()
 
     def _limit(self) -> None:
         left_s = self.expires_s - time.monotonic()
         if left_s <= 0:
             raise TimeoutError("no time left")
-        self._sock.settimeout(None if left_s == math.inf else left_s)
+        self.sock.settimeout(None if left_s == math.inf else left_s)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._sock, name)
+        return getattr(self.sock, name)
 
 
-class _DeadlineMixin:
-    """Makes a redis-py connection class keep a deadline."""
+class DeadlineConnection:
+    """Makes a redis-py connection class keep a deadline, and pass its layers by once it is connected."""
 
     connect_timeout_s = CONNECT_TIMEOUT_S
     _deadline_socket: DeadlineSocket | None = None
+    _wire: Wire | None = None
 
     def _connect(self) -> Any:
         sock = super()._connect()  # type: ignore[misc]  # the class that this is mixed into has it
         if not isinstance(sock, socket.socket):  # a stand-in such as fakeredis answers at once
             return sock
+        self._wire = None
         self._deadline_socket = DeadlineSocket(sock)
-        self.expire_at(time.monotonic() + self.connect_timeout_s)  # the handshake follows
+        self._deadline_socket.expires_s = time.monotonic() + self.connect_timeout_s  # the handshake follows
         return self._deadline_socket
 
-    def expire_at(self, expires_s: float) -> None:
-        """Set the moment at which the operation ends, on the monotonic clock."""
-        if self._deadline_socket is not None:
-            self._deadline_socket.expires_s = expires_s
+    def wire(self) -> Wire | None:
+        """What its commands are exchanged on, once it is connected; `None` for a stand-in."""
+        if self._wire is None and self._deadline_socket is not None:
+            self._wire = Wire(self._deadline_socket.sock, BaseParser.parse_error)
+        return self._wire
+
+    def can_read(self, timeout: float = 0) -> bool:
+        """Say whether something has come that nobody asked for, or the other side has closed."""
+        has_unread = None if self._wire is None else self._wire.has_unread()
+        return super().can_read(timeout) if has_unread is None else has_unread  # type: ignore[misc]  # as above
 
 
 # What a client or URL says of how to connect that we decide ourselves.
@@ -256,7 +267,7 @@ class Endpoint:
         self._async_class = async_class
         self._given_sync_class = sync_class
         self._sync_class = sync_class and type(
-            f"Deadline{sync_class.__name__}", (_DeadlineMixin, sync_class), {"connect_timeout_s": connect_timeout_s}
+            f"Deadline{sync_class.__name__}", (DeadlineConnection, sync_class), {"connect_timeout_s": connect_timeout_s}
         )
         self._options = {name: value for name, value in options.items() if name not in _DROPPED} | _OURS
         self._options["socket_connect_timeout"] = connect_timeout_s

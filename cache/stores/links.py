@@ -13,6 +13,7 @@ from redis import exceptions as redis_errors
 from cache.errors import StoreTimeoutError
 from cache.stores.connections import translated
 from cache.stores.pools import MAX_CONNECTIONS, AsyncPool, AsyncPools, SyncPool
+from cache.stores.wire import pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -266,9 +267,11 @@ def _is_lost(error: BaseException) -> bool:
 
 def exchange_on(connection: Any, commands: Sequence[Command], expires_s: float) -> list[Any]:
     """Send commands on a connection in one go and read a reply for each; the error of a single one is its reply."""
-    if hasattr(connection, "expire_at"):
-        connection.expire_at(expires_s)
-    connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+    wire = connection.wire()
+    if wire is not None:
+        replies: list[Any] = wire.exchange(commands, expires_s)
+        return replies
+    connection.send_packed_command([b"".join(pack(commands))], check_health=False)
     return [_read(connection) for _ in commands]
 
 
@@ -281,7 +284,7 @@ def _read(connection: Any) -> Any:
 
 async def aexchange_on(connection: Any, commands: Sequence[Command]) -> list[Any]:
     """Asynchronous twin of `exchange_on`, bounded by whoever calls it."""
-    await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+    await connection.send_packed_command(pack(commands), check_health=False)
     return [await _aread(connection) for _ in commands]
 
 

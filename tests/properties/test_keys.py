@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cache.keys import (
     RESERVED_PREFIXES,
+    ContentHasher,
     Key,
     Kind,
     build_key,
     content_hash,
+    cross,
+    cross_all,
     is_key,
     key_prefix,
     node_segment,
@@ -101,3 +105,12 @@ def test_different_fields_have_different_hashes(
     """Lists of fields have one hash only if they are equal, type by type."""
     same = [(type(field), field) for field in left] == [(type(field), field) for field in right]
     assert (content_hash(*left) == content_hash(*right)) == same
+
+
+@given(st.lists(FIELDS, max_size=3), st.lists(st.text(ANY_CHARACTER), max_size=5), st.none() | st.binary(min_size=1))
+def test_many_texts_are_hashed_as_each_is(shared: list[Any], texts: list[str], secret: bytes | None) -> None:
+    """Hashing texts in one pass gives what hashing one after the other gives, and so does crossing their hashes."""
+    hasher = ContentHasher(shared, secret=secret)
+    each = [hasher.digest(text) for text in texts]
+    assert hasher.digests(texts) == b"".join(each)
+    assert cross_all(b"12345678", b"".join(each)) == b"".join(cross(b"12345678", digest) for digest in each)

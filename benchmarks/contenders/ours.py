@@ -1,0 +1,88 @@
+"""This project, as its users have it: with checks, counts, deadlines and the circuit breaker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.embeddings import Embeddings
+from typing_extensions import override
+
+from benchmarks.contenders.base import MODEL, TTL_S, Batch, FloatArray, LangChainCache, VectorCache
+from cache import CacheBackedEmbeddings, CacheSettings, ResponseCache
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PATIENT_MS = 5000  # on a busy machine a miss would be measured as a hit
+TITLE = "resumecache"
+
+
+class ReadyVectors(Embeddings):
+    """Answers with vectors that were made before, batch by batch.
+
+    Attributes:
+        vectors: rows that are still to be given.
+    """
+
+    def __init__(self) -> None:
+        self.vectors: Any = ()
+
+    @override
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        given, self.vectors = self.vectors[: len(texts)], self.vectors[len(texts) :]
+        return given  # type: ignore[no-any-return]  # an array or lists, whichever the cache can use
+
+    @override
+    def embed_query(self, text: str) -> list[float]:
+        raise NotImplementedError
+
+
+class OurVectors(VectorCache):
+    """`CacheBackedEmbeddings`; a write is all that it does for texts that are new to it, the lookup included."""
+
+    title = TITLE
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.model = ReadyVectors()
+        settings = CacheSettings(deadline_ms=PATIENT_MS)
+        self.cache = CacheBackedEmbeddings.from_url(self.model, url, model=MODEL, ttl_s=TTL_S, settings=settings)
+
+    @override
+    def write(self, batch: Batch) -> None:
+        self.model.vectors = batch.array
+        self.cache.embed_array(batch.texts)
+
+    @override
+    def read(self, texts: Sequence[str]) -> FloatArray:
+        return self.cache.embed_array(texts)
+
+    @override
+    async def aread(self, texts: Sequence[str]) -> FloatArray:
+        return await self.cache.aembed_array(texts)
+
+    @override
+    async def aclose(self) -> None:
+        await self.cache.aclose()
+
+    @override
+    def close(self) -> None:
+        self.cache.close()
+
+
+class OurAnswers(LangChainCache):
+    """`ResponseCache`."""
+
+    title = TITLE
+
+    @override
+    def open(self, url: str) -> Any:
+        return ResponseCache.from_url(url, ttl_s=TTL_S, settings=CacheSettings(deadline_ms=PATIENT_MS))
+
+    @override
+    async def aclose(self) -> None:
+        await self.cache.aclose()
+
+    @override
+    def close(self) -> None:
+        self.cache.close()

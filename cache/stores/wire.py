@@ -1,0 +1,132 @@
+"""The Redis protocol on a blocking socket: what goes out in as few copies as can be, what comes back through hiredis.
+
+redis-py connects, logs in and speaks TLS. From then on its layers would cost a small command as much again as the wire
+itself, so a connection's commands pass them by.
+"""
+
+from __future__ import annotations
+
+import select
+import ssl
+import time
+from typing import TYPE_CHECKING, Any
+
+import hiredis
+from redis import exceptions as redis_errors
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+
+    from cache.stores.commands import Command
+
+_MOST_PARTS = 512  # of one call of the system, which takes 1024
+_READ_BYTES = 128 * 2**10
+_NOT_YET = object()
+
+
+def pack(commands: Sequence[Command]) -> list[bytes | memoryview]:
+    """Write commands as they go over the wire; memory that they refer to is not copied.
+
+    Returns:
+        Parts to be sent one after the other; a single one, unless the commands hold views of memory.
+    """
+    if not any(type(part) is memoryview for command in commands for part in command):
+        return [b"".join([hiredis.pack_command(command) for command in commands])]  # type: ignore[arg-type]  # means tuple[..., ...]
+    parts: list[bytes | memoryview] = []
+    small = bytearray()
+    for command in commands:
+        small += b"*%d\r\n" % len(command)
+        for part in command:
+            if isinstance(part, memoryview) and part.c_contiguous:
+                small += b"$%d\r\n" % part.nbytes
+                parts += (bytes(small), part.cast("B"))
+                small = bytearray(b"\r\n")
+            else:
+                data = str(part).encode() if isinstance(part, str | int) else bytes(part)
+                small += b"$%d\r\n%b\r\n" % (len(data), data)
+    parts.append(bytes(small))
+    return parts
+
+
+class Wire:
+    """One connection, once it is ready for commands.
+
+    Args:
+        sock: connected; nothing has come that was not read.
+        to_error: makes of an error of the server, as its text, an exception.
+    """
+
+    def __init__(self, sock: socket.socket, to_error: Callable[[str], Exception]) -> None:
+        self._sock = sock
+        self._takes_parts = hasattr(sock, "sendmsg") and not isinstance(
+            sock, ssl.SSLSocket
+        )  # Windows has none, nor has TLS
+        self._reader = hiredis.Reader(
+            protocolError=redis_errors.InvalidResponse, replyError=to_error, notEnoughData=_NOT_YET
+        )
+        self._buffer = bytearray(_READ_BYTES)
+        self._poll = select.poll() if hasattr(select, "poll") else None  # Windows has none
+        if self._poll is not None:
+            self._poll.register(sock.fileno(), select.POLLIN)
+
+    def has_unread(self) -> bool | None:
+        """Say whether something has come that nobody asked for, or the other side has closed; `None` if not known."""
+        if self._poll is None:
+            return None
+        if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
+            return True
+        return self._reader.has_data() or bool(self._poll.poll(0))
+
+    def exchange(self, commands: Sequence[Command], expires_s: float) -> list[Any]:
+        """Send commands in one go and read a reply for each; the error of a single one is its reply.
+
+        Args:
+            commands: what to send.
+            expires_s: when to give up, on the monotonic clock.
+
+        Raises:
+            TimeoutError: not all was done in time.
+            redis.exceptions.ConnectionError: the connection is lost, or the server does not serve.
+            redis.exceptions.InvalidResponse: what came back is not the protocol.
+        """
+        try:
+            self._send(pack(commands), expires_s)
+            return [self._read(expires_s) for _ in commands]
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise redis_errors.ConnectionError(str(error)) from error
+
+    def _send(self, parts: list[bytes | memoryview], expires_s: float) -> None:
+        if not self._takes_parts or len(parts) == 1:
+            self._limit(expires_s)
+            return self._sock.sendall(parts[0] if len(parts) == 1 else b"".join(parts))
+        at = 0
+        while at < len(parts):
+            self._limit(expires_s)
+            n_sent = self._sock.sendmsg(parts[at : at + _MOST_PARTS])
+            while at < len(parts) and n_sent >= len(parts[at]):
+                n_sent -= len(parts[at])
+                at += 1
+            if n_sent:
+                parts[at] = memoryview(parts[at])[n_sent:]
+        return None
+
+    def _read(self, expires_s: float) -> Any:
+        reader = self._reader
+        while (reply := reader.gets()) is _NOT_YET:
+            self._limit(expires_s)
+            n_bytes = self._sock.recv_into(self._buffer)
+            if not n_bytes:
+                raise redis_errors.ConnectionError("Connection closed by server.")
+            reader.feed(self._buffer, 0, n_bytes)  # type: ignore[arg-type]  # takes any buffer
+        if isinstance(reply, redis_errors.ConnectionError):  # such as of a server that is still loading
+            raise reply
+        return reply
+
+    def _limit(self, expires_s: float) -> None:
+        left_s = expires_s - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("no time left")
+        self._sock.settimeout(left_s)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 from cache.clock import Clock, SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from types import TracebackType
 
 _MOST_LANDED = 256  # values that are kept for callers who had looked before they were there
@@ -154,6 +154,14 @@ class Waiter:
             turn.fail()
 
 
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What a flow asks of its driver: wait until it is the turn of one of the places; nothing is answered."""
+
+    waiters: list[Waiter]
+    wait_s: float
+
+
 @dataclass(eq=False, slots=True)
 class _Flight:
     key: str
@@ -185,33 +193,41 @@ class Flights:
         """A moment, to be taken before looking for a key elsewhere: what lands after it is not missed by `join`."""
         return self._n_landed
 
-    def n_waiting(self, key: str) -> int:
-        """How many callers wait for a key."""
+    def n_waiting(self) -> int:
+        """How many places there are of callers that wait."""
         with self._lock:
-            flight = self._under_way.get(key)
-            return len(flight.waiters) if flight else 0
+            return sum(len(flight.waiters) for flight in self._under_way.values())
 
     def join(self, key: str, level: Level, *, ticket: int, wait_s: float, may_wait: bool) -> Turn | Waiter:
-        """Lead if nobody does; or else get a place among those who wait, where the caller may wait.
+        """Join for one key; see `join_all`."""
+        return self.join_all([key], level, ticket=ticket, wait_s=wait_s, may_wait=may_wait)[0]
+
+    def join_all(
+        self, keys: Sequence[str], level: Level, *, ticket: int, wait_s: float, may_wait: bool
+    ) -> list[Turn | Waiter]:
+        """For each key, lead if nobody does; or else get a place among those who wait, where the caller may wait.
 
         Args:
-            key: what is wanted.
+            keys: what is wanted; distinct.
             level: the kind of value.
             ticket: taken before the caller looked for the key elsewhere.
             wait_s: seconds after which a leader is not waited for any more, and another one leads.
             may_wait: see `may_wait`.
         """
         with self._lock:
-            n_landed, _, landed = self._landed.get(key, (0, 0.0, None))
-            if landed is not None and n_landed > ticket:
-                return landed
-            flight = self._under_way.get(key)
-            if flight is not None and self._clock.monotonic_s() < flight.started_s + wait_s:
-                return self._wait(flight) if may_wait else None
-            flight = self._under_way[key] = _Flight(key, self._clock.monotonic_s())
-        lead = Lead(self, flight, level)
-        _now_leading(lead)
-        return lead
+            spots = [self._join(key, level, ticket, wait_s, may_wait=may_wait) for key in keys]
+        _now_leading(*(spot for spot in spots if isinstance(spot, Lead)))
+        return spots
+
+    def _join(self, key: str, level: Level, ticket: int, wait_s: float, *, may_wait: bool) -> Turn | Waiter:
+        n_landed, _, landed = self._landed.get(key, (0, 0.0, None))
+        if landed is not None and n_landed > ticket:
+            return landed
+        flight = self._under_way.get(key)
+        if flight is not None and self._clock.monotonic_s() < flight.started_s + wait_s:
+            return self._wait(flight) if may_wait else None
+        flight = self._under_way[key] = _Flight(key, self._clock.monotonic_s())
+        return Lead(self, flight, level)
 
     def _wait(self, flight: _Flight) -> Waiter:
         waiter = Waiter(self, flight)
@@ -276,6 +292,21 @@ def may_wait(level: Level, *, is_blocking: bool) -> bool:
     return not (is_blocking and _is_on_event_loop())
 
 
+def flow_to_wait(
+    flights: Flights, key: str, level: Level, *, ticket: int, wait_s: float, may_wait: bool
+) -> Generator[Wait, Any, Turn]:
+    """Join for a key (see `Flights.join`), and wait where somebody else leads."""
+    spot = flights.join(key, level, ticket=ticket, wait_s=wait_s, may_wait=may_wait)
+    if not isinstance(spot, Waiter):
+        return spot
+    try:
+        yield Wait([spot], wait_s)
+    except BaseException:
+        spot.leave()
+        raise
+    return spot.take()
+
+
 def own_lead(flights: Flights, key: str) -> Lead | None:
     """The lead that this context has of a key, if any."""
     return next((lead for lead in _active() if lead.key == key and lead.flights is flights), None)
@@ -297,8 +328,9 @@ def _active() -> tuple[Lead, ...]:
     return tuple(lead for lead in _leading.get() if not lead.is_over)
 
 
-def _now_leading(lead: Lead) -> None:
-    _leading.set((*_active(), lead))
+def _now_leading(*leads: Lead) -> None:
+    if leads:
+        _leading.set((*_active(), *leads))
 
 
 def _is_on_event_loop() -> bool:

@@ -16,13 +16,16 @@ from cache.admission import why_not_admitted
 from cache.clearing import aclear_entries, clear_entries
 from cache.clock import Clock, SystemClock
 from cache.closing import Closing
+from cache.coalescing import Coalescer
 from cache.codecs.generations import decode_generations, encode_generations
 from cache.codecs.payloads import decode_payload, encode_payload
 from cache.completion_models import has_hidden_settings
 from cache.counters import Counters, Counts
 from cache.entry import Header
 from cache.errors import EntryError, InvalidKeyError
+from cache.flight import Landed, Lead, Level, Turn
 from cache.keys import ContentHasher, Key, Kind, build_key, check_namespace, key_prefix, key_tag
+from cache.model_runs import is_model_call, release_with_run
 from cache.model_starts import ModelStart, current_start, watch_models
 from cache.opening import open_store, store_for
 from cache.requests import Uncacheable, canonical_request
@@ -78,6 +81,7 @@ class ResponseCache(Closing, BaseCache):
         self._default_base_url = settings.openai_base_url
         self._hasher = ContentHasher((Kind.OPENAI_RESPONSE,), secret=settings.secret_bytes())
         self._clock = clock or SystemClock()
+        self._coalescer = Coalescer(Level.RESPONSE, self.store, settings)
         watch_models()
 
     @classmethod
@@ -120,7 +124,11 @@ class ResponseCache(Closing, BaseCache):
     def lookup(self, prompt: str, llm_string: str) -> RETURN_VAL_TYPE | None:
         try:
             key = self._key(prompt, llm_string)
-            return None if key is None else self._interpret(key, self.store.mget([key])[0])
+            if key is None:
+                return None
+            ticket = self._coalescer.ticket()
+            found = self._interpret(key, self.store.mget([key])[0])
+            return self._take(key, self._coalescer.turn(key, ticket)) if found is None and is_model_call() else found
         except Exception as error:  # noqa: BLE001  a cache may never fail the call that it serves
             self._give_up(error)
             return None
@@ -129,7 +137,15 @@ class ResponseCache(Closing, BaseCache):
     async def alookup(self, prompt: str, llm_string: str) -> RETURN_VAL_TYPE | None:
         try:
             key = self._key(prompt, llm_string)
-            return None if key is None else self._interpret(key, (await self.store.amget([key]))[0])
+            if key is None:
+                return None
+            ticket = self._coalescer.ticket()
+            found = self._interpret(key, (await self.store.amget([key]))[0])
+            return (
+                self._take(key, await self._coalescer.aturn(key, ticket))
+                if found is None and is_model_call()
+                else found
+            )
         except Exception as error:  # noqa: BLE001  as above
             self._give_up(error)
             return None
@@ -151,12 +167,12 @@ class ResponseCache(Closing, BaseCache):
     def save(self, prompt: str, llm_string: str, answer: RETURN_VAL_TYPE) -> bool:
         """Keep an answer as `update` does; True only when the store has confirmed it."""
         pair = self._entry(prompt, llm_string, answer)
-        return pair is not None and self.store.save([pair], ttl_s=self._ttl_s)
+        return pair is not None and self._coalescer.save(*pair, ttl_s=self._ttl_s)
 
     async def asave(self, prompt: str, llm_string: str, answer: RETURN_VAL_TYPE) -> bool:
         """Asynchronous twin of `save`."""
         pair = self._entry(prompt, llm_string, answer)
-        return pair is not None and await self.store.asave([pair], ttl_s=self._ttl_s)
+        return pair is not None and await self._coalescer.asave(*pair, ttl_s=self._ttl_s)
 
     @override
     def clear(self, **kwargs: Any) -> None:
@@ -212,6 +228,16 @@ class ResponseCache(Closing, BaseCache):
         _log.debug("hit %s", key)
         return [as_hit(generation) for generation in generations]
 
+    def _take(self, key: str, turn: Turn) -> list[Generation] | None:
+        """What a missed lookup gives in the end; whoever is to lead is watched until its run is over."""
+        if isinstance(turn, Lead):
+            release_with_run(turn)
+        if not isinstance(turn, Landed):
+            return None
+        found = self._interpret(key, turn.value)
+        self._counters.add(misses=-1, shared=int(found is not None))
+        return found
+
     def _read(self, key: str, raw: bytes | None) -> list[Generation] | None:
         if raw is None:
             return None
@@ -236,6 +262,7 @@ class ResponseCache(Closing, BaseCache):
         reason = why_not_admitted(answer, wants_json=wants_json, schema=_start().schema)
         payload = None if reason else encode_generations(answer)
         if payload is None:
+            self._coalescer.part(key)
             self._counters.add_reason("skipped", reason or "no_schema")
             _log.debug("answer not stored (%s): %s", reason or "no_schema", key)
             return None

@@ -78,7 +78,7 @@ def test_the_first_leads_and_the_others_get_what_it_finds() -> None:
     flights, value = Flights(), object()
     lead = leading(flights)
     waiters = [waiting(flights) for _ in range(3)]
-    assert flights.n_waiting(KEY) == 3
+    assert flights.n_waiting() == 3
     lead.land(value)
     assert [taken(waiter) for waiter in waiters] == [Landed(value)] * 3
     assert isinstance(elsewhere(lambda: join(flights)), Lead)
@@ -174,7 +174,7 @@ def test_who_leaves_is_not_called_up() -> None:
     lead = leading(flights)
     gone, there = waiting(flights), waiting(flights)
     gone.leave()
-    assert flights.n_waiting(KEY) == 1
+    assert flights.n_waiting() == 1
     lead.fail()
     assert isinstance(taken(there), Lead)
 

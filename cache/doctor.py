@@ -68,7 +68,7 @@ _CONNECTION_ADVICE = {
     "timeout": "the server is reachable but does not answer in time: look at its load, or raise CACHE_DEADLINE_MS",
     "loading": "the server is loading its data: wait",
     "read_only": "this is a replica: point REDIS_URL at the primary",
-    "no_permission": "allow this user GET, SET, MGET, GETRANGE, UNLINK, SCAN, INFO, DBSIZE and PING",
+    "no_permission": "allow this user GET, SET, MGET, EVAL, GETRANGE, UNLINK, SCAN, INFO, DBSIZE and PING",
 }
 
 

@@ -127,8 +127,11 @@ class ResponseCache(Closing, BaseCache):
             if key is None:
                 return None
             ticket = self._coalescer.ticket()
-            found = self._interpret(key, self.store.mget([key])[0])
-            return self._take(key, self._coalescer.turn(key, ticket)) if found is None and is_model_call() else found
+            [raw] = self.store.mget([key])
+            found = self._interpret(key, raw)
+            if found is not None or not is_model_call():
+                return found
+            return self._take(key, self._coalescer.turn(key, ticket, raw))
         except Exception as error:  # noqa: BLE001  a cache may never fail the call that it serves
             self._give_up(error)
             return None
@@ -140,12 +143,11 @@ class ResponseCache(Closing, BaseCache):
             if key is None:
                 return None
             ticket = self._coalescer.ticket()
-            found = self._interpret(key, (await self.store.amget([key]))[0])
-            return (
-                self._take(key, await self._coalescer.aturn(key, ticket))
-                if found is None and is_model_call()
-                else found
-            )
+            [raw] = await self.store.amget([key])
+            found = self._interpret(key, raw)
+            if found is not None or not is_model_call():
+                return found
+            return self._take(key, await self._coalescer.aturn(key, ticket, raw))
         except Exception as error:  # noqa: BLE001  as above
             self._give_up(error)
             return None
@@ -188,12 +190,14 @@ class ResponseCache(Closing, BaseCache):
     def close(self) -> None:
         """Give back the connections of a store that this object opened itself; it can be used again."""
         if self._owned:
+            self._coalescer.finish()
             self._owned.close()
 
     @override
     async def aclose(self) -> None:
         """Asynchronous twin of `close`."""
         if self._owned:
+            await self._coalescer.afinish()
             await self._owned.aclose()
 
     def _key(self, prompt: str, llm_string: str) -> str | None:

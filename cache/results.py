@@ -83,16 +83,20 @@ class PairResults:
             user: whose result it is.
         """
         key, ticket = build_key(self.key(resume, job, user)), self._coalescer.ticket()
-        found = self._read(key, self._entries.store.mget([key])[0], read)
-        return self._settle(key, read, self._coalescer.turn(key, ticket)) if found is None else (found, _NO_LEAD)
+        [raw] = self._entries.store.mget([key])
+        found = self._read(key, raw, read)
+        return self._settle(key, read, self._coalescer.turn(key, ticket, raw)) if found is None else (found, _NO_LEAD)
 
     async def aget_or_lead(
         self, resume: str, job: str, read: Callable[[Any], Result | None], *, user: str | None = None
     ) -> tuple[Result | None, AbstractContextManager[object]]:
         """Asynchronous twin of `get_or_lead`."""
         key, ticket = build_key(self.key(resume, job, user)), self._coalescer.ticket()
-        found = self._read(key, (await self._entries.store.amget([key]))[0], read)
-        return self._settle(key, read, await self._coalescer.aturn(key, ticket)) if found is None else (found, _NO_LEAD)
+        [raw] = await self._entries.store.amget([key])
+        found = self._read(key, raw, read)
+        if found is not None:
+            return found, _NO_LEAD
+        return self._settle(key, read, await self._coalescer.aturn(key, ticket, raw))
 
     def _read(self, key: str, raw: bytes | None, read: Callable[[Any], Result | None]) -> Result | None:
         value = self._entries.interpret(key, raw)

@@ -13,8 +13,9 @@ from typing_extensions import override
 from cache.deadline import Deadline
 from cache.errors import StoreResponseError, StoreTimeoutError
 from cache.keys import glob_of_prefix
-from cache.stores.base import Store
+from cache.stores.base import Attempt, LeasingStore
 from cache.stores.connections import Endpoint, to_store_error, translated
+from cache.stores.leasing import acquired, acquiring, are_held, releasing, renewing
 from cache.stores.pools import AsyncPool, AsyncPools, SyncPool
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _MOST_GRACES = 2
 _inherited: list[object] = []  # of a parent process, never let go
 
 
-class RedisStore(Store):
+class RedisStore(LeasingStore):
     """Entries on one server.
 
     Every command that is sent can be sent twice without harm, so a connection that the server had closed meanwhile
@@ -140,6 +141,40 @@ class RedisStore(Store):
     @override
     async def ainfo(self) -> dict[str, str]:
         return _info(await self._aexchange(_INFO, 0))
+
+    @override
+    def acquire(self, key: str, token: bytes, *, life_ms: int) -> Attempt:
+        return acquired(self._exchange(acquiring(key, token, life_ms), 0), token)
+
+    @override
+    async def aacquire(self, key: str, token: bytes, *, life_ms: int) -> Attempt:
+        return acquired(await self._aexchange(acquiring(key, token, life_ms), 0), token)
+
+    @override
+    def renew(self, holders: Sequence[tuple[str, bytes]], *, life_ms: int) -> list[bool]:
+        return are_held(self._exchange(renewing(holders, life_ms), 0))
+
+    @override
+    async def arenew(self, holders: Sequence[tuple[str, bytes]], *, life_ms: int) -> list[bool]:
+        return are_held(await self._aexchange(renewing(holders, life_ms), 0))
+
+    @override
+    def release(self, holders: Sequence[tuple[str, bytes]]) -> None:
+        are_held(self._exchange(releasing(holders), 0))
+
+    @override
+    async def arelease(self, holders: Sequence[tuple[str, bytes]]) -> None:
+        are_held(await self._aexchange(releasing(holders), 0))
+
+    @override
+    def settle(self, key: str, value: Payload, token: bytes, *, ttl_s: int) -> None:
+        commands = _sets([(key, value)], ttl_s) + releasing([(key, token)])
+        _expect(self._exchange(commands, len(value))[:1], (b"OK",))  # a lease that stays ends by itself
+
+    @override
+    async def asettle(self, key: str, value: Payload, token: bytes, *, ttl_s: int) -> None:
+        commands = _sets([(key, value)], ttl_s) + releasing([(key, token)])
+        _expect((await self._aexchange(commands, len(value)))[:1], (b"OK",))
 
     @override
     def close(self) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pytest
+import redis
 from langchain_core.language_models import LLM
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import RunnableLambda
@@ -18,12 +22,14 @@ from typing_extensions import override
 from cache import CacheBackedEmbeddings, CacheSettings, MemoryStore, ResponseCache
 from cache.counters import Counters
 from cache.keys import Kind
+from cache.leases import LeaseKeeper
 from cache.opening import open_store
 from cache.responses import HIT_MARK
 from cache.results import PairResults
 from chains.pair_cache import cached_results
 from tests.fakes import PATIENCE_S, CountingChatModel, CountingEmbeddings, Fault
 from tests.integration.calling import PATIENT_S, World, auntil
+from tests.openai_server import CHAT, OpenAIServer
 from tests.servers import HOST, free_port
 
 if TYPE_CHECKING:
@@ -32,6 +38,8 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
     from langchain_core.outputs import ChatResult
     from langchain_core.runnables import Runnable
+
+    from tests.proxy import FaultProxy
 
 N = 64
 SETTINGS = CacheSettings(deadline_ms=round(1000 * PATIENT_S))
@@ -646,3 +654,304 @@ async def test_texts_whose_leader_ends_are_embedded_by_others(
         np.testing.assert_array_equal(array, np.array([model.vector(name) for name in order], dtype=np.float32))
     good = [request for request in model.requests if is_cancelled or request is not model.requests[0]]
     assert sorted(text for request in good for text in request.texts) == ["a", "b", "c"]
+
+
+# Several processes.
+
+
+WORKER = """
+import asyncio, json, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
+from langchain_openai import ChatOpenAI
+from cache import CacheSettings, ResponseCache
+
+redis_url, base_url, namespace, world = sys.argv[1:]
+n = 16
+settings = CacheSettings(deadline_ms=5000)
+cache = ResponseCache.from_url(redis_url, namespace=namespace, settings=settings)
+model = ChatOpenAI(model="gpt-4o-mini", base_url=base_url, api_key="test", cache=cache, max_retries=0)
+
+def say_when_all_wait():
+    while cache._coalescer.flights.n_waiting() < n - 1:
+        time.sleep(0.005)
+    print("waiting", flush=True)
+
+async def ask_all():
+    answers = await asyncio.gather(*(model.ainvoke("hello") for _ in range(n)))
+    await cache.aclose()
+    return answers
+
+threading.Thread(target=say_when_all_wait, daemon=True).start()
+if world == "async":
+    answers = asyncio.run(ask_all())
+else:
+    with ThreadPoolExecutor(n) as threads:
+        answers = list(threads.map(model.invoke, ["hello"] * n))
+    cache.close()
+print(json.dumps([answer.content for answer in answers]), flush=True)
+"""
+
+
+class Worker:
+    """A process in which 16 callers ask the same."""
+
+    def __init__(self, redis_url: str, provider: OpenAIServer, namespace: str, world: World) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", WORKER, redis_url, provider.base_url, namespace, world],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    async def all_wait(self) -> None:
+        """Return when all callers but one wait."""
+        assert self._process.stdout is not None
+        line = await asyncio.to_thread(self._process.stdout.readline)
+        assert line == "waiting\n", await asyncio.to_thread(self._process.communicate)
+
+    async def answers(self) -> list[str]:
+        """What the callers got."""
+        output, errors = await asyncio.to_thread(self._process.communicate, timeout=60)
+        assert (self._process.returncode, errors) == (0, "")
+        answers: list[str] = json.loads(output)
+        return answers
+
+    async def kill(self) -> None:
+        """End it as a crash would."""
+        self._process.kill()
+        await asyncio.to_thread(self._process.communicate)
+
+
+@pytest.fixture
+def provider() -> Iterator[OpenAIServer]:
+    with OpenAIServer() as provider:
+        yield provider
+
+
+async def test_of_four_processes_one_asks_once(redis_url: str, namespace: str, provider: OpenAIServer) -> None:
+    """In 4 processes with 16 callers each, 64 callers make one call."""
+    provider.hang()
+    workers = [Worker(redis_url, provider, namespace, world) for world in [*World, *World]]
+    for worker in workers:
+        await worker.all_wait()
+    provider.recover()
+    assert [await worker.answers() for worker in workers] == [["fine"] * 16] * 4
+    assert provider.n_requests(CHAT) == 1
+
+
+async def test_a_process_that_is_killed_is_replaced(redis_url: str, namespace: str, provider: OpenAIServer) -> None:
+    """When the process that asks is killed, another asks once its lease has ended, and answers all that are left."""
+    provider.hang()
+    leader = Worker(redis_url, provider, namespace, World.ASYNC)
+    await leader.all_wait()
+    others = [Worker(redis_url, provider, namespace, world) for world in World]
+    for worker in others:
+        await worker.all_wait()
+    await leader.kill()
+
+    async def another_asks() -> bool:
+        return provider.n_requests(CHAT) == 2
+
+    await auntil(another_asks)
+    provider.recover()
+    assert [await worker.answers() for worker in others] == [["fine"] * 16] * 2
+    assert provider.n_requests(CHAT) == 2
+
+
+class Two:
+    """Two caches that know nothing of each other but the server, as in two processes."""
+
+    def __init__(self, url: str, namespace: str, settings: CacheSettings = SETTINGS) -> None:
+        self.caches = [ResponseCache.from_url(url, namespace=namespace, settings=settings) for _ in range(2)]
+        self.models = [GatedModel(cache=cache) for cache in self.caches]
+        self._raw = redis.Redis.from_url(url)
+        self._namespace = namespace
+
+    def leases(self) -> list[bytes]:
+        return list(self._raw.scan_iter(f"lease:{{{self._namespace}:*"))
+
+    def n_scripts(self) -> int:
+        """How many scripts the server has run: one for each renewal."""
+        return int(self._raw.info("commandstats").get("cmdstat_eval", {"calls": 0})["calls"])
+
+    async def no_lease(self) -> None:
+        """Return when all leases have been given back."""
+
+        async def holds() -> bool:
+            return not self.leases()
+
+        await auntil(holds)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for cache in self.caches:
+            await cache.aclose()
+        self._raw.close()
+
+
+async def test_another_process_takes_what_the_first_has_stored(redis_url: str, namespace: str) -> None:
+    """Whoever finds the lease taken asks the store until the answer is there; afterwards no lease is left."""
+    async with Two(redis_url, namespace) as two:
+        first = asyncio.create_task(two.models[0].ainvoke("hello"))
+        await two.models[0].gate.arrived(1)
+        others = [asyncio.create_task(two.models[1].ainvoke("hello")) for _ in range(4)]
+        await all_wait(two.caches[1], 3)
+        two.models[0].gate.open()
+        answers = await asyncio.gather(first, *others)
+        assert (texts(answers), two.models[1].gate.n_requests, two.leases()) == ({"fine"}, 0, [])
+        assert sum(HIT_MARK in answer.response_metadata for answer in answers) == 4
+
+
+@pytest.mark.parametrize("end", ["cancelled", "failed", "refused"])
+async def test_a_leader_that_ends_gives_the_lease_back(redis_url: str, namespace: str, end: str) -> None:
+    """When a process has nothing to share the next one asks at once, not only when the lease has ended by itself."""
+    async with Two(redis_url, namespace) as two:
+        first = asyncio.create_task(two.models[0].ainvoke("hello"))
+        await two.models[0].gate.arrived(1)
+        second = asyncio.create_task(two.models[1].ainvoke("hello"))
+        two.models[1].gate.open()
+        if end == "cancelled":
+            first.cancel()
+        elif end == "failed":
+            two.models[0].gate.errors.append(ValueError("no"))
+        else:
+            two.models[0].answers = [CUT]
+        two.models[0].gate.open()
+        await asyncio.gather(first, return_exceptions=True)
+        assert (await second).content == "fine"
+        await two.no_lease()
+        assert two.models[1].gate.n_requests == 1
+
+
+async def test_a_lease_goes_over_to_the_next_leader_of_its_process(redis_url: str, namespace: str) -> None:
+    """When a leader is cancelled and others of its process wait, the process keeps the lease."""
+    async with Two(redis_url, namespace) as two:
+        first = asyncio.create_task(two.models[0].ainvoke("hello"))
+        await two.models[0].gate.arrived(1)
+        second = asyncio.create_task(two.models[0].ainvoke("hello"))
+        await all_wait(two.caches[0], 1)
+        lease = two._raw.get(two.leases()[0])
+        first.cancel()
+        await two.models[0].gate.arrived(2)
+        assert two._raw.get(two.leases()[0]) == lease
+        two.models[0].gate.open()
+        assert (await second).content == "fine"
+        assert two.leases() == []
+
+
+async def test_waiting_for_another_process_is_bounded(redis_url: str, namespace: str) -> None:
+    """Who has waited long enough for another process asks for itself."""
+    async with Two(redis_url, namespace, QUICK) as two:
+        slow = asyncio.create_task(two.models[0].ainvoke("hello"))
+        await two.models[0].gate.arrived(1)
+        two.models[1].gate.open()
+        assert (await two.models[1].ainvoke("hello")).content == "fine"
+        two.models[0].gate.open()
+        assert (await slow).content == "fine"
+
+
+async def test_a_blocking_call_on_a_loops_thread_does_not_wait_for_another_process(
+    redis_url: str, namespace: str
+) -> None:
+    """It asks for itself, as behind a task of its own process."""
+    async with Two(redis_url, namespace) as two:
+        slow = asyncio.create_task(two.models[0].ainvoke("hello"))
+        await two.models[0].gate.arrived(1)
+        two.models[1].gate.open()
+        assert two.models[1].invoke("hello").content == "fine"
+        two.models[0].gate.open()
+        await slow
+
+
+async def test_a_lease_is_renewed_while_its_holder_computes(redis_url: str, namespace: str) -> None:
+    """A call that takes longer than a lease lives is still the only one."""
+    async with Two(redis_url, namespace) as two:
+        for cache in two.caches:
+            cache._coalescer.keeper = LeaseKeeper(life_s=0.3)
+        first = asyncio.create_task(two.models[0].ainvoke("hello"))
+        await two.models[0].gate.arrived(1)
+        second = asyncio.create_task(two.models[1].ainvoke("hello"))
+        before = two.n_scripts()
+
+        async def has_outlived_itself() -> bool:
+            return two.n_scripts() >= before + 6  # twice its life
+
+        await auntil(has_outlived_itself)
+        two.models[0].gate.open()
+        assert texts(list(await asyncio.gather(first, second))) == {"fine"}
+        assert two.models[1].gate.n_requests == 0
+
+
+async def test_a_batch_in_opposite_order_in_another_process_ends(redis_url: str, namespace: str) -> None:
+    """`generate([a, b])` here and `generate([b, a])` there do not wait for each other."""
+    async with Two(redis_url, namespace) as two:
+        for n in range(10):
+            llms = [GatedLLM(cache=cache) for cache in two.caches]
+            for llm in llms:
+                llm.gate.open()
+            async with asyncio.timeout(PATIENCE_S):
+                results = await asyncio.gather(
+                    llms[0].agenerate([f"a{n}", f"b{n}"]), llms[1].agenerate([f"b{n}", f"a{n}"])
+                )
+            found = [[one[0].text for one in result.generations] for result in results]
+            assert found == [[f"a{n}", f"b{n}"], [f"b{n}", f"a{n}"]]
+
+
+@pytest.mark.parametrize("world", World)
+async def test_a_miss_costs_one_round_trip_more_and_a_hit_none(
+    proxy: FaultProxy, namespace: str, world: World, threads: ThreadPoolExecutor
+) -> None:
+    """A miss looks, takes the lease, and stores and gives it back in one; a hit looks."""
+    async with ResponseCache.from_url(proxy.url, namespace=namespace, settings=SETTINGS) as cache:
+        model = GatedModel(cache=cache)
+        model.gate.open()
+        await _called(threads, model, "hello", world)
+        assert (proxy.round_trips, proxy.commands) == (3, [b"MGET", b"SET", b"MGET", b"SET", b"EVAL"])
+        proxy.reset_counts()
+        await _called(threads, model, "hello", world)
+        assert (proxy.round_trips, proxy.commands) == (1, [b"MGET"])
+
+
+@pytest.mark.parametrize("command", [b"SET", b"EVAL"])
+async def test_where_leases_are_refused_each_process_asks_once(
+    proxy: FaultProxy, namespace: str, command: bytes
+) -> None:
+    """A server that lets nobody take or give back a lease costs no answer."""
+    proxy.reply_with(b"-NOPERM not allowed\r\n", only=frozenset({command}))
+    async with ResponseCache.from_url(proxy.url, namespace=namespace, settings=SETTINGS) as cache:
+        model = GatedModel(cache=cache)
+        tasks = [asyncio.create_task(model.ainvoke("hello")) for _ in range(8)]
+        await all_wait(cache, 7)
+        model.gate.open()
+        assert texts(list(await asyncio.gather(*tasks))) == {"fine"}
+        assert model.gate.n_requests == 1
+
+
+def test_a_forked_child_leads_for_itself(redis_url: str, namespace: str) -> None:
+    """A child that is forked while its parent asks knows nothing of it, and both get their answers."""
+    script = """
+import os, sys
+from cache import CacheSettings, ResponseCache
+from langchain_core.messages import AIMessage
+from tests.fakes import CountingChatModel
+
+class Forking(CountingChatModel):
+    def _generate(self, *args, **kwargs):
+        child = os.fork()
+        if not child:
+            other = CountingChatModel(cache=cache, model_name="other")
+            os._exit(other.invoke("hello").content != "fine")
+        if os.waitpid(child, 0)[1]:
+            raise RuntimeError("the child failed")
+        return super()._generate(*args, **kwargs)
+
+cache = ResponseCache.from_url(sys.argv[1], namespace=sys.argv[2], settings=CacheSettings(deadline_ms=5000))
+assert Forking(cache=cache).invoke("hello").content == "fine"
+cache.close()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, redis_url, namespace], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -35,6 +35,11 @@ def has_hidden_settings() -> bool:
     return bool(call["kwargs"]) or any(asked != first for asked in others)
 
 
+def serves_completion_model() -> bool:
+    """Say whether the lookup or update that is running serves a completion model."""
+    return _completion_call() is not None
+
+
 def known_start() -> ModelStart:
     """What is known of the call that the lookup or update that is running serves."""
     call = _completion_call()

@@ -15,6 +15,7 @@ class Counts:
     Attributes:
         hits: lookups that were answered.
         misses: lookups that were not.
+        shared: hits that another caller's computation answered, before the store held them.
         stored: entries handed to the store and confirmed by it.
         made: values that had to be made upstream.
         saved_ms: what making the hits had taken when they were made.
@@ -25,6 +26,7 @@ class Counts:
 
     hits: int = 0
     misses: int = 0
+    shared: int = 0
     stored: int = 0
     made: int = 0
     saved_ms: int = 0

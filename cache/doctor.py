@@ -72,7 +72,7 @@ _CONNECTION_ADVICE = {
     "no_primary": "the Sentinels know no primary of this name: correct the service in REDIS_URL, or wait for one",
     "loading": "the server is loading its data: wait",
     "read_only": "this is a replica: point REDIS_URL at the primary, or at the Sentinels",
-    "no_permission": "allow this user GET, SET, MGET, GETRANGE, UNLINK, SCAN, INFO, DBSIZE, PING and CLUSTER SLOTS",
+    "no_permission": "allow this user GET, SET, MGET, EVAL, GETRANGE, UNLINK, SCAN, INFO, DBSIZE, PING, CLUSTER SLOTS",
 }
 
 

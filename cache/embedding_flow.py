@@ -1,7 +1,7 @@
 """How a batch of texts becomes an array: a generator that says what it needs and does no I/O itself.
 
-It yields `Lookup`, `Compute` and `Save` and is sent the answer to each; two short drivers in `cache.embeddings` run it,
-one blocking and one asynchronous, so the rules stand here once.
+It yields `Lookup`, `Compute`, `Save` and `Wait` and is sent the answer to each; two short drivers in `cache.embeddings`
+run it, one blocking and one asynchronous, so the rules stand here once. A driver that gives up closes it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from cache.codecs.vectors import DecodedVectors, FloatArray, decode_vectors, encode_vectors
 from cache.entry import HEADER_BYTES
 from cache.errors import ProviderAnswerError
+from cache.flight import Flights, Landed, Lead, Level, Turn, Wait, Waiter
 from cache.keys import HASH_BYTES, ContentHasher, Key, Kind, build_key, cross_all, rest_tag
 
 if TYPE_CHECKING:
@@ -84,6 +85,9 @@ def unpack_vector(space: EmbeddingSpace, text: str, raw: bytes | None) -> FloatA
     return found.vectors[0] if usable else None
 
 
+Command = Lookup | Compute | Save | Wait
+
+
 class _Wanted(NamedTuple):
     row: int
     text: str
@@ -104,6 +108,8 @@ class EmbeddingSpace:
         batch_size: texts in one request upstream.
         clock: where the time comes from.
         counters: where hits and misses are counted.
+        flights: which texts of this process are being embedded; `None` where everybody embeds for itself.
+        wait_s: seconds that one caller waits for another.
         width: how wide the provider's vectors are, once it has said so.
     """
 
@@ -115,6 +121,8 @@ class EmbeddingSpace:
     batch_size: int
     clock: Clock
     counters: Counters
+    flights: Flights | None = None
+    wait_s: float = 0.0
     width: int | None = None
     _hashers: dict[Role, ContentHasher] = field(init=False)
 
@@ -137,9 +145,14 @@ class EmbeddingSpace:
 
 
 def embed_flow(
-    space: EmbeddingSpace, texts: Sequence[str], role: Role, on_progress: Progress | None = None
-) -> Generator[Lookup | Compute | Save, Any, FloatArray]:
-    """Look up, compute what is missing, save it.
+    space: EmbeddingSpace,
+    texts: Sequence[str],
+    role: Role,
+    on_progress: Progress | None = None,
+    *,
+    may_wait: bool = False,
+) -> Generator[Command, Any, FloatArray]:
+    """Look up, compute what is missing and nobody else computes, save it, and wait for the rest.
 
     Equal texts are embedded once. A blank text is never sent: it is the zero vector, which scores 0 with everything.
 
@@ -151,9 +164,13 @@ def embed_flow(
     """
     distinct = [text for text in dict.fromkeys(texts) if text and not text.isspace()]
     if not distinct:
-        width = space.width if space.width is not None or not texts else (yield from _learn_width(space, role))
+        width = (
+            space.width
+            if space.width is not None or not texts
+            else (yield from _learn_width(space, role, may_wait=may_wait))
+        )
         return np.zeros((len(texts), width or 0), dtype=np.float32)
-    vectors = yield from _distinct_vectors(space, distinct, role, on_progress or _nobody_asks)
+    vectors = yield from _distinct_vectors(space, distinct, role, on_progress or _nobody_asks, may_wait=may_wait)
     if len(distinct) == len(texts):
         return vectors
     row_of = {text: row for row, text in enumerate(distinct)}
@@ -162,8 +179,8 @@ def embed_flow(
     return with_zero.take(rows, axis=0)
 
 
-def _learn_width(space: EmbeddingSpace, role: Role) -> Generator[Lookup | Compute | Save, Any, int]:
-    probe = yield from _distinct_vectors(space, [_WIDTH_PROBE], role, _nobody_asks)
+def _learn_width(space: EmbeddingSpace, role: Role, *, may_wait: bool) -> Generator[Command, Any, int]:
+    probe = yield from _distinct_vectors(space, [_WIDTH_PROBE], role, _nobody_asks, may_wait=may_wait)
     return int(probe.shape[1])
 
 
@@ -173,13 +190,18 @@ def _count_unreadable(space: EmbeddingSpace, keys: Sequence[str], found: Decoded
         _log.warning("cache entry %s cannot be used (%s), it will be replaced", keys[row], error)
 
 
+def _nobody_counts(_n_made: int) -> None:
+    """Take no note of what is made."""
+
+
 def _nobody_asks(_n_ready: int, _n_all: int) -> None:
     """Take no note of progress."""
 
 
 def _distinct_vectors(
-    space: EmbeddingSpace, texts: list[str], role: Role, on_progress: Progress
-) -> Generator[Lookup | Compute | Save, Any, FloatArray]:
+    space: EmbeddingSpace, texts: list[str], role: Role, on_progress: Progress, *, may_wait: bool
+) -> Generator[Command, Any, FloatArray]:
+    ticket = space.flights.ticket() if space.flights else 0
     keys, tags = space.keys(texts, role)
     raws = yield Lookup(keys, len(keys) * (HEADER_BYTES + 4 * (space.width or 0)))
     found = decode_vectors(raws, tags, now_s=space.clock.now_s())
@@ -192,11 +214,11 @@ def _distinct_vectors(
     wanted = [_Wanted(row, text, keys[row], tags[8 * row : 8 * row + 8]) for row, text in enumerate(texts)]
     on_progress(len(hits), len(texts))
     missing = [want for want in wanted if want.row not in hits]
-    made = yield from _make(space, missing, role, lambda n_made: on_progress(len(hits) + n_made, len(texts)))
+    work = _Work(space, role, lambda n_made: on_progress(len(hits) + n_made, len(texts)))
+    made = yield from work.make_once(missing, ticket=ticket, may_wait=may_wait)
     stale = [want for want in wanted if made and want.row in hits and len(hits[want.row]) != space.width]
-    made |= yield from _make(
-        space, stale, role, lambda _: None
-    )  # the model has become wider or narrower since they were stored
+    # The model has become wider or narrower since they were stored.
+    made |= yield from _Work(space, role, _nobody_counts).make_once(stale, ticket=ticket, may_wait=may_wait)
     ready = hits | made
     return np.stack([ready[row] for row in range(len(texts))])
 
@@ -212,27 +234,100 @@ def _hits_of_one_width(space: EmbeddingSpace, hits: dict[int, FloatArray]) -> di
     return {row: vector for row, vector in hits.items() if len(vector) == width}
 
 
-def _make(
-    space: EmbeddingSpace, wanted: list[_Wanted], role: Role, on_made: Callable[[int], None]
-) -> Generator[Compute | Save, Any, dict[int, FloatArray]]:
-    """Compute in batches and save each at once: what a later batch loses, an earlier one has kept."""
-    made: dict[int, FloatArray] = {}
-    for start in range(0, len(wanted), space.batch_size):
-        batch = wanted[start : start + space.batch_size]
-        started_s = space.clock.monotonic_s()
-        answer = yield Compute([want.text for want in batch], role)
-        made_ms = round(1000 * (space.clock.monotonic_s() - started_s) / len(batch))
-        vectors = check_answer(answer, len(batch), space.width)
-        space.width = vectors.shape[1]
-        space.counters.add(made=len(batch))
-        entries = encode_vectors(
-            vectors, b"".join(want.tag for want in batch),
-            created_s=int(space.clock.now_s()), ttl_s=space.ttl_s, made_ms=made_ms,
+@dataclass
+class _Work:
+    """The texts of one call that are not in the store, and who embeds them."""
+
+    space: EmbeddingSpace
+    role: Role
+    on_made: Callable[[int], None]
+    made: dict[int, FloatArray] = field(default_factory=dict)
+    leads: dict[str, Lead] = field(default_factory=dict)
+    places: list[tuple[_Wanted, Waiter]] = field(default_factory=list)
+
+    def make_once(
+        self, wanted: list[_Wanted], *, ticket: int, may_wait: bool
+    ) -> Generator[Command, Any, dict[int, FloatArray]]:
+        """Make what nobody else makes, and only then wait for the others: who waits leads nothing.
+
+        Returns:
+            the vectors by their row.
+        """
+        try:
+            ours = self._join(wanted, ticket, may_wait=may_wait)
+            while ours or self.places:
+                yield from self._make(ours)
+                ours = (yield from self._wait()) if self.places else []
+        except BaseException:
+            for lead in self.leads.values():
+                lead.fail()
+            for _, place in self.places:
+                place.leave()
+            raise
+        return self.made
+
+    def _join(self, wanted: list[_Wanted], ticket: int, *, may_wait: bool) -> list[_Wanted]:
+        if self.space.flights is None or not wanted:
+            return wanted
+        spots = self.space.flights.join_all(
+            [want.key for want in wanted],
+            Level.EMBEDDING, ticket=ticket, wait_s=self.space.wait_s, may_wait=may_wait,
         )  # fmt: skip
-        yield Save([(want.key, entry) for want, entry in zip(batch, entries, strict=True)])
-        made.update((want.row, vector) for want, vector in zip(batch, vectors, strict=True))
-        on_made(len(made))
-    return made
+        self.places = [(want, spot) for want, spot in zip(wanted, spots, strict=True) if isinstance(spot, Waiter)]
+        turns = [(want, spot) for want, spot in zip(wanted, spots, strict=True) if not isinstance(spot, Waiter)]
+        return self._sorted(turns)
+
+    def _wait(self) -> Generator[Command, Any, list[_Wanted]]:
+        """Wait until the first of the others is ready, as it may be this caller's turn; give what is to be made."""
+        yield Wait([place for _, place in self.places], self.space.wait_s)
+        ready = [(want, place) for want, place in self.places if place.future.done()] or self.places
+        taken = {id(place) for _, place in ready}
+        self.places = [(want, place) for want, place in self.places if id(place) not in taken]
+        return self._sorted([(want, place.take()) for want, place in ready])
+
+    def _sorted(self, turns: list[tuple[_Wanted, Turn]]) -> list[_Wanted]:
+        """Take what others have made; what is left is to be made here."""
+        ours = []
+        for want, turn in turns:
+            if isinstance(turn, Landed) and self.space.width in {None, len(turn.value)}:
+                self.made[want.row] = turn.value
+                self.space.width = len(turn.value)
+            else:
+                ours.append(want)
+            if isinstance(turn, Lead):
+                self.leads[want.key] = turn
+        n_shared = len(turns) - len(ours)
+        if n_shared:
+            self.space.counters.add(hits=n_shared, misses=-n_shared, shared=n_shared)
+            self.on_made(len(self.made))
+        return ours
+
+    def _make(self, wanted: list[_Wanted]) -> Generator[Command, Any, None]:
+        """Compute in batches and save each at once: what a later batch loses, an earlier one has kept."""
+        space = self.space
+        for start in range(0, len(wanted), space.batch_size):
+            batch = wanted[start : start + space.batch_size]
+            started_s = space.clock.monotonic_s()
+            answer = yield Compute([want.text for want in batch], self.role)
+            made_ms = round(1000 * (space.clock.monotonic_s() - started_s) / len(batch))
+            vectors = check_answer(answer, len(batch), space.width)
+            space.width = vectors.shape[1]
+            space.counters.add(made=len(batch))
+            entries = encode_vectors(
+                vectors, b"".join(want.tag for want in batch),
+                created_s=int(space.clock.now_s()), ttl_s=space.ttl_s, made_ms=made_ms,
+            )  # fmt: skip
+            try:
+                yield Save([(want.key, entry) for want, entry in zip(batch, entries, strict=True)])
+            finally:  # also for a caller that is cancelled meanwhile: the vectors are there
+                self._land(batch, vectors)
+            self.made.update((want.row, vector) for want, vector in zip(batch, vectors, strict=True))
+            self.on_made(len(self.made))
+
+    def _land(self, batch: list[_Wanted], vectors: FloatArray) -> None:
+        for want, vector in zip(batch, vectors, strict=True):
+            if lead := self.leads.get(want.key):
+                lead.land(vector.copy())  # a row alone: a view would keep the whole batch
 
 
 def check_answer(answer: Any, n_texts: int, width: int | None) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,13 +12,16 @@ from typing_extensions import override
 
 from cache.clock import Clock, SystemClock
 from cache.closing import Closing
+from cache.coalescing import flights_of
 from cache.counters import Counters, Counts
-from cache.embedding_flow import Compute, EmbeddingSpace, Lookup, Progress, Role, Save, embed_flow
+from cache.embedding_flow import Command, Compute, EmbeddingSpace, Lookup, Progress, Role, Save, embed_flow
 from cache.errors import ConfigurationError
+from cache.flight import Level, Wait, await_first, may_wait, wait_for_first
 from cache.keys import Kind, check_namespace
 from cache.opening import open_store, store_for
 from cache.parameters import embedding_parameters
 from cache.settings import CacheSettings, check_ttl
+from cache.wrappers import DisabledStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,6 +90,8 @@ class CacheBackedEmbeddings(Closing, Embeddings):
             batch_size=batch_size,
             clock=clock or SystemClock(),
             counters=self._counters,
+            flights=None if isinstance(self.store, DisabledStore) else flights_of(self.store),
+            wait_s=settings.flight_wait_s,
         )
 
     @classmethod
@@ -204,17 +210,20 @@ class CacheBackedEmbeddings(Closing, Embeddings):
             await self._owned.aclose()
 
     def _run(self, texts: Sequence[str], role: Role, on_progress: Progress | None = None) -> FloatArray:
-        flow = embed_flow(self.space, texts, role, on_progress)
-        answer = None
-        while True:
-            try:
-                command = flow.send(answer)
-            except StopIteration as done:
-                return done.value  # type: ignore[no-any-return]  # StopIteration is not generic
-            answer = self._do(command)
+        may = may_wait(Level.EMBEDDING, is_blocking=True)
+        with contextlib.closing(embed_flow(self.space, texts, role, on_progress, may_wait=may)) as flow:
+            answer = None
+            while True:
+                try:
+                    command = flow.send(answer)
+                except StopIteration as done:
+                    return done.value  # type: ignore[no-any-return]  # StopIteration is not generic
+                answer = self._do(command)
 
-    def _do(self, command: Lookup | Compute | Save) -> Any:
+    def _do(self, command: Command) -> Any:
         match command:
+            case Wait(waiters, wait_s):
+                return wait_for_first(waiters, wait_s)
             case Lookup(keys, expect_bytes):
                 return self.store.mget(keys, expect_bytes=expect_bytes)
             case Save(pairs):
@@ -225,17 +234,20 @@ class CacheBackedEmbeddings(Closing, Embeddings):
                 return self.underlying.embed_documents(missing)
 
     async def _arun(self, texts: Sequence[str], role: Role, on_progress: Progress | None = None) -> FloatArray:
-        flow = embed_flow(self.space, texts, role, on_progress)
-        answer = None
-        while True:
-            try:
-                command = flow.send(answer)
-            except StopIteration as done:
-                return done.value  # type: ignore[no-any-return]  # StopIteration is not generic
-            answer = await self._ado(command)
+        may = may_wait(Level.EMBEDDING, is_blocking=False)
+        with contextlib.closing(embed_flow(self.space, texts, role, on_progress, may_wait=may)) as flow:
+            answer = None
+            while True:
+                try:
+                    command = flow.send(answer)
+                except StopIteration as done:
+                    return done.value  # type: ignore[no-any-return]  # StopIteration is not generic
+                answer = await self._ado(command)
 
-    async def _ado(self, command: Lookup | Compute | Save) -> Any:
+    async def _ado(self, command: Command) -> Any:
         match command:
+            case Wait(waiters, wait_s):
+                return await await_first(waiters, wait_s)
             case Lookup(keys, expect_bytes):
                 return await self.store.amget(keys, expect_bytes=expect_bytes)
             case Save(pairs):

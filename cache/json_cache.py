@@ -46,19 +46,19 @@ class JsonCache:
         self.kind = kind
         self.store = store_for(kind, store, settings, counters)
         self._counters = counters
-        self._ttl_s = settings.ttl_s(kind) if ttl_s is None else ttl_s
+        self.ttl_s = settings.ttl_s(kind) if ttl_s is None else ttl_s
         self._compress_over_bytes = settings.compression_threshold_bytes
         self._clock = clock or SystemClock()
 
     def get(self, key: Key) -> Any | None:
         """The value of a key, or `None`."""
         name = build_key(key)
-        return self._interpret(name, self.store.mget([name])[0])
+        return self.interpret(name, self.store.mget([name])[0])
 
     async def aget(self, key: Key) -> Any | None:
         """Asynchronous twin of `get`."""
         name = build_key(key)
-        return self._interpret(name, (await self.store.amget([name]))[0])
+        return self.interpret(name, (await self.store.amget([name]))[0])
 
     def set(self, key: Key, value: Any, *, made_ms: int = 0) -> bool:
         """Keep a value; True only when the store has confirmed it.
@@ -66,17 +66,24 @@ class JsonCache:
         Raises:
             DecodeError: the value is not JSON.
         """
-        return self.store.save([self._entry(build_key(key), value, made_ms)], ttl_s=self._ttl_s)
+        return self.store.save([self.entry(key, value, made_ms=made_ms)], ttl_s=self.ttl_s)
 
     async def aset(self, key: Key, value: Any, *, made_ms: int = 0) -> bool:
         """Asynchronous twin of `set`."""
-        return await self.store.asave([self._entry(build_key(key), value, made_ms)], ttl_s=self._ttl_s)
+        return await self.store.asave([self.entry(key, value, made_ms=made_ms)], ttl_s=self.ttl_s)
 
-    def _entry(self, name: str, value: Any, made_ms: int) -> tuple[str, bytes]:
-        header = Header(key_tag(name), created_s=int(self._clock.now_s()), ttl_s=self._ttl_s, made_ms=made_ms)
+    def entry(self, key: Key, value: Any, *, made_ms: int = 0) -> tuple[str, bytes]:
+        """The name and the bytes that a value is stored as.
+
+        Raises:
+            DecodeError: the value is not JSON.
+        """
+        name = build_key(key)
+        header = Header(key_tag(name), created_s=int(self._clock.now_s()), ttl_s=self.ttl_s, made_ms=made_ms)
         return name, encode_payload(encode_json(value), header, compress_over_bytes=self._compress_over_bytes)
 
-    def _interpret(self, name: str, raw: bytes | None) -> Any | None:
+    def interpret(self, name: str, raw: bytes | None) -> Any | None:
+        """The value in the bytes of an entry, or `None`; counted as a hit or a miss."""
         header, value = self._read(name, raw)
         if header is None or not header.is_fresh(self._clock.now_s()):
             self._counters.add(misses=1)

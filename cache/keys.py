@@ -287,6 +287,11 @@ def _feed(state: _Hash, field: Field) -> None:
             assert_never(field)
 
 
+def lease_key(key: str) -> str:
+    """Where it stands who computes the value of a key: in the same slot of a cluster, and no key of an entry."""
+    return f"lease:{{{key}}}"
+
+
 def key_tag(key: str) -> bytes:
     """The 8 bytes in an entry's header that bind it to its key.
 

@@ -38,7 +38,10 @@ _STRUCTURED = "ls_structured_output_format"
 
 @dataclass(eq=False, slots=True)
 class ModelStart:
-    """One run of a model that has begun.
+    """One call of a model that has begun: a run, or the runs of a batch, of which the first to end says that all have.
+
+    LangChain tells the end of a batch's runs only when all of them are through, or the first has failed and the others
+    are given up; of these it tells no end.
 
     Attributes:
         run_id: of LangChain; `None` for a call that has not begun.
@@ -49,6 +52,7 @@ class ModelStart:
         traits: of the model, where it could be found.
         is_text: whether the prompt is a text, and not messages.
         is_over: whether the run has ended.
+        parameters: of the request; runs of one batch have the same object.
     """
 
     run_id: UUID | None = None
@@ -59,11 +63,21 @@ class ModelStart:
     traits: Traits | None = None
     is_text: bool = False
     is_over: bool = False
+    parameters: object = None
+    _run_ids: set[UUID] = field(default_factory=set)
     _on_end: list[Callable[[], object]] = field(default_factory=list)
 
     def when_over(self, function: Callable[[], object]) -> None:
         """Have a function called when the run ends, however it ends; a cancelled run never says so."""
         self._on_end.append(function)
+
+    def is_of(self, run_id: UUID) -> bool:
+        """Say whether a run belongs to the call."""
+        return run_id == self.run_id or run_id in self._run_ids
+
+    def add_run(self, run_id: UUID) -> None:
+        """Take up another run of the same batch."""
+        self._run_ids.add(run_id)
 
     def end(self) -> None:
         """Say that the run has ended."""
@@ -103,12 +117,21 @@ def start_of(
         response_class=response_class,
         metadata=metadata or {},
         traits=traits,
+        parameters=parameters,
     )
 
 
 def current_start() -> ModelStart | None:
     """The innermost run of this context that has begun and not ended."""
     return next((start for start in reversed(_running.get()) if not start.is_over), None)
+
+
+def when_failed(function: Callable[[], object]) -> None:
+    """Have a function called with the next error of a run of this context, of one that is still to begin as well.
+
+    A completion model asks its cache before its run begins, and says that it has ended before it updates the cache.
+    """
+    _on_failure.set((*_on_failure.get()[-MAX_NESTED:], function))
 
 
 def watch_models() -> None:
@@ -179,22 +202,28 @@ class _Watcher(BaseCallbackHandler):
 
     @override
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        for function in _on_failure.get():
+            function()
         self._end(run_id)
 
     def _begin(self, run_id: UUID, given: dict[str, Any], traits: Traits | None = None) -> None:
         parameters, options = given.get("invocation_params") or {}, given.get("options")
-        start = start_of(parameters, options, run_id=run_id, metadata=given.get("metadata"), traits=traits)
         running = [other for other in _running.get() if not other.is_over]
+        if running and parameters and running[-1].parameters is parameters:
+            running[-1].add_run(run_id)
+            return
+        start = start_of(parameters, options, run_id=run_id, metadata=given.get("metadata"), traits=traits)
         _running.set((*running[-MAX_NESTED:], start))
 
     def _end(self, run_id: UUID) -> None:
         """Mark it where it stands: its end may be told in a task of its own, whose context is lost."""
         for start in _running.get():
-            if start.run_id == run_id:
+            if start.is_of(run_id):
                 start.end()
 
 
 _running: ContextVar[tuple[ModelStart, ...]] = ContextVar("resumecache_running_models", default=())
+_on_failure: ContextVar[tuple[Callable[[], object], ...]] = ContextVar("resumecache_on_failure", default=())
 _watcher: ContextVar[BaseCallbackHandler | None] = ContextVar("resumecache_watcher", default=_Watcher())  # noqa: B039  one for all contexts: it holds nothing
 _schemas: WeakKeyDictionary[type, tuple[object, dict[str, Any] | None]] = WeakKeyDictionary()
 _is_watching: list[bool] = []

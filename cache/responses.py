@@ -13,6 +13,7 @@ from cache.admission import why_not_admitted
 from cache.clearing import aclear_entries, clear_entries
 from cache.clock import Clock, SystemClock
 from cache.closing import Closing
+from cache.coalescing import Coalescer
 from cache.codecs.generations import decode_answer, encode_generations
 from cache.codecs.payloads import encode_payload
 from cache.completion_models import has_hidden_settings, known_start
@@ -21,9 +22,11 @@ from cache.counters import Counters, Counts
 from cache.entry import Header
 from cache.errors import ConfigurationError, EntryError, InvalidTTLError
 from cache.explaining import Explainer, Explanation
+from cache.flight import Landed, Lead, Level, Turn
 from cache.hits import as_hit
 from cache.keys import Kind, check_namespace, key_prefix, key_tag
 from cache.model_calls import model_call
+from cache.model_runs import is_model_call, release_with_run
 from cache.model_starts import ModelStart, watch_models
 from cache.opening import bare_store, open_store, store_for
 from cache.requests import Uncacheable
@@ -96,6 +99,7 @@ class ResponseCache(Closing, BaseCache):
         self._clock = clock or SystemClock()
         self._controls = Controls()
         self._explainer = Explainer(self._keys, self._namespace, self._clock)
+        self._coalescer = Coalescer(Level.RESPONSE, self.store, settings)
         watch_models()
 
     @classmethod
@@ -201,7 +205,14 @@ class ResponseCache(Closing, BaseCache):
     def lookup(self, prompt: str, llm_string: str) -> RETURN_VAL_TYPE | None:
         try:
             ask = self._ask(prompt, llm_string)
-            return None if ask is None else self._interpret(ask, self.store.mget([ask.key])[0])
+            if ask is None:
+                return None
+            ticket = self._coalescer.ticket()
+            [raw] = self.store.mget([ask.key])
+            found = self._interpret(ask, raw)
+            if found is not None or not is_model_call():
+                return found
+            return self._take(ask, self._coalescer.turn(ask.key, ticket, raw))
         except Exception as error:  # noqa: BLE001  a cache may never fail the call that it serves
             self._give_up(error)
             return None
@@ -210,7 +221,14 @@ class ResponseCache(Closing, BaseCache):
     async def alookup(self, prompt: str, llm_string: str) -> RETURN_VAL_TYPE | None:
         try:
             ask = self._ask(prompt, llm_string)
-            return None if ask is None else self._interpret(ask, (await self.store.amget([ask.key]))[0])
+            if ask is None:
+                return None
+            ticket = self._coalescer.ticket()
+            [raw] = await self.store.amget([ask.key])
+            found = self._interpret(ask, raw)
+            if found is not None or not is_model_call():
+                return found
+            return self._take(ask, await self._coalescer.aturn(ask.key, ticket, raw))
         except Exception as error:  # noqa: BLE001  as above
             self._give_up(error)
             return None
@@ -232,12 +250,12 @@ class ResponseCache(Closing, BaseCache):
     def save(self, prompt: str, llm_string: str, answer: RETURN_VAL_TYPE) -> bool:
         """Keep an answer as `update` does; True only when the store has confirmed it."""
         made = self._make(prompt, llm_string, answer)
-        return made is not None and self.store.save([made.pair], ttl_s=made.ttl_s)
+        return made is not None and self._coalescer.save(*made.pair, ttl_s=made.ttl_s)
 
     async def asave(self, prompt: str, llm_string: str, answer: RETURN_VAL_TYPE) -> bool:
         """Asynchronous twin of `save`."""
         made = self._make(prompt, llm_string, answer)
-        return made is not None and await self.store.asave([made.pair], ttl_s=made.ttl_s)
+        return made is not None and await self._coalescer.asave(*made.pair, ttl_s=made.ttl_s)
 
     def stream_entry(self, prompt: str, llm_string: str) -> StreamEntry | None:
         """Where a stream of the answer to a request is kept; `None` where it is not cached. Never raises."""
@@ -281,12 +299,14 @@ class ResponseCache(Closing, BaseCache):
     def close(self) -> None:
         """Give back the connections of a store that this object opened itself; it can be used again."""
         if self._owned:
+            self._coalescer.finish()
             self._owned.close()
 
     @override
     async def aclose(self) -> None:
         """Asynchronous twin of `close`."""
         if self._owned:
+            await self._coalescer.afinish()
             await self._owned.aclose()
 
     def _ask(self, prompt: str, llm_string: str) -> _Ask | None:
@@ -330,6 +350,16 @@ class ResponseCache(Closing, BaseCache):
         _log.debug("hit %s", ask.key)
         return [as_hit(generation) for generation in generations]
 
+    def _take(self, ask: _Ask, turn: Turn) -> list[Generation] | None:
+        """What a missed lookup gives in the end; whoever is to lead is watched until its run is over."""
+        if isinstance(turn, Lead):
+            release_with_run(turn)
+        if not isinstance(turn, Landed):
+            return None
+        found = self._interpret(ask, turn.value)
+        self._counters.add(misses=-1, shared=int(found is not None))
+        return found
+
     def _read(self, ask: _Ask, raw: bytes | None) -> tuple[Header | None, list[Generation]]:
         try:
             found = None if raw is None else decode_answer(ask.key, raw, response_class=ask.response_class)
@@ -350,6 +380,7 @@ class ResponseCache(Closing, BaseCache):
         reason = why_not_admitted(answer, wants_json=_wants_json(llm_string), schema=start.schema)
         payload = None if reason else encode_generations(answer)
         if payload is None:
+            self._coalescer.part(asked.key)
             self._counters.add_reason("skipped", reason or "no_schema")
             _log.debug("answer not stored (%s): %s", reason or "no_schema", asked.key)
             return None

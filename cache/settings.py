@@ -59,6 +59,8 @@ class CacheSettings(BaseSettings):
     """Payloads over this many bytes are compressed; vectors never are."""
     deadline_ms: int = Field(100, ge=1, le=60_000, validation_alias="CACHE_DEADLINE_MS")
     """Milliseconds that one operation may take, plus 20 for each MiB that it moves."""
+    flight_wait_s: float = Field(30.0, ge=0, le=3600, validation_alias="CACHE_FLIGHT_WAIT_S")
+    """Seconds that a caller waits for another one's computation of the same, before it computes for itself."""
     key_secret: SecretStr | None = Field(None, validation_alias="CACHE_KEY_SECRET")
     """Makes the hashes in keys HMACs, so that nobody with access to Redis can test a guess."""
 

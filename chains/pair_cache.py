@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
@@ -13,6 +14,7 @@ from chains.schemas import PairRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
 Result = TypeVar("Result", bound=BaseModel)
 
@@ -20,11 +22,15 @@ Result = TypeVar("Result", bound=BaseModel)
 class ResultStore(Protocol):
     """What is asked of a cache of results; `cache.results.PairResults` is one."""
 
-    def get(self, resume: str, job: str, *, user: str | None = None) -> Any | None:
-        """The stored result, or `None`."""
+    def get_or_lead(
+        self, resume: str, job: str, read: Callable[[Any], Result | None], *, user: str | None = None
+    ) -> tuple[Result | None, AbstractContextManager[object]]:
+        """The result, of a store or of another caller; or else what to hold while it is computed."""
 
-    async def aget(self, resume: str, job: str, *, user: str | None = None) -> Any | None:
-        """Asynchronous twin of `get`."""
+    async def aget_or_lead(
+        self, resume: str, job: str, read: Callable[[Any], Result | None], *, user: str | None = None
+    ) -> tuple[Result | None, AbstractContextManager[object]]:
+        """Asynchronous twin of `get_or_lead`."""
 
     def set(self, resume: str, job: str, result: Any, *, user: str | None = None, made_ms: int = 0) -> bool:
         """Keep a result."""
@@ -41,7 +47,7 @@ def cached_results(
     is_final: Callable[[Result], bool],
     clock: Clock | None = None,
 ) -> Runnable[Any, Result]:
-    """Ask the results first, and the chain only when they have none.
+    """Ask the results first, and the chain only when they have none; who asks at the same time shares one answer.
 
     Args:
         chain: from `{"resume", "job", "user"}` to a result.
@@ -54,30 +60,34 @@ def cached_results(
         PromptInputError: raised by the runnable when its input is not of that form.
     """
     ticking = clock or SystemClock()
+    read = partial(_parsed, kind)
 
     def run(request: Any, config: RunnableConfig) -> Result:
         given = parse_request(request)
-        found = _parsed(kind, results.get(given.resume, given.job, user=given.user))
+        found, lead = results.get_or_lead(given.resume, given.job, read, user=given.user)
         if found is not None:
             return found
-        started_s = ticking.monotonic_s()
-        made = chain.invoke(request, config)
-        if is_final(made):
-            made_ms = round(1000 * (ticking.monotonic_s() - started_s))
-            results.set(given.resume, given.job, made.model_dump(mode="json"), user=given.user, made_ms=made_ms)
-        return made
+        with lead:
+            started_s = ticking.monotonic_s()
+            made = chain.invoke(request, config)
+            if is_final(made):
+                made_ms = round(1000 * (ticking.monotonic_s() - started_s))
+                results.set(given.resume, given.job, made.model_dump(mode="json"), user=given.user, made_ms=made_ms)
+            return made
 
     async def arun(request: Any, config: RunnableConfig) -> Result:
         given = parse_request(request)
-        found = _parsed(kind, await results.aget(given.resume, given.job, user=given.user))
+        found, lead = await results.aget_or_lead(given.resume, given.job, read, user=given.user)
         if found is not None:
             return found
-        started_s = ticking.monotonic_s()
-        made = await chain.ainvoke(request, config)
-        if is_final(made):
-            made_ms = round(1000 * (ticking.monotonic_s() - started_s))
-            await results.aset(given.resume, given.job, made.model_dump(mode="json"), user=given.user, made_ms=made_ms)
-        return made
+        with lead:
+            started_s = ticking.monotonic_s()
+            made = await chain.ainvoke(request, config)
+            if is_final(made):
+                made_ms = round(1000 * (ticking.monotonic_s() - started_s))
+                made_json = made.model_dump(mode="json")
+                await results.aset(given.resume, given.job, made_json, user=given.user, made_ms=made_ms)
+            return made
 
     return RunnableLambda(run, afunc=arun)
 
@@ -98,8 +108,6 @@ def parse_request(request: Any) -> PairRequest:
 
 
 def _parsed(kind: type[Result], value: Any) -> Result | None:
-    if value is None:
-        return None
     try:
         return kind.model_validate(value)
     except ValidationError:

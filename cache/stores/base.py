@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from langchain_core.stores import ByteStore
 from typing_extensions import override
@@ -106,3 +107,64 @@ class Store(Closing, ByteStore):
     @override
     def close(self) -> None:
         """Give back what the store itself opened. The store can be used again afterwards."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What came of trying to get the lease of a key.
+
+    Attributes:
+        is_held: whether it is the caller's; `None` where the store cannot say.
+        value: of the key, read after the lease was taken: what an earlier holder has stored is there.
+    """
+
+    is_held: bool | None
+    value: bytes | None = None
+
+
+class LeasingStore(Store):
+    """A store where it can be agreed on who computes the value of a key; a lease is no entry and no key of this store.
+
+    Attributes:
+        is_shared: whether other processes see it, so that there is something to agree on.
+    """
+
+    is_shared: ClassVar[bool] = True
+
+    @abstractmethod
+    def acquire(self, key: str, token: bytes, *, life_ms: int) -> Attempt:
+        """Take the lease of a key for so many milliseconds, if nobody has it, and read the key, in one round trip.
+
+        Args:
+            key: of the entry.
+            token: tells one holder from another; with the same one a lease is taken again.
+            life_ms: after which it ends, unless it is renewed.
+        """
+
+    @abstractmethod
+    async def aacquire(self, key: str, token: bytes, *, life_ms: int) -> Attempt:
+        """Asynchronous twin of `acquire`."""
+
+    @abstractmethod
+    def renew(self, holders: Sequence[tuple[str, bytes]], *, life_ms: int) -> list[bool]:
+        """Have leases, by key and token, live anew; False for each that is not the holder's any more."""
+
+    @abstractmethod
+    async def arenew(self, holders: Sequence[tuple[str, bytes]], *, life_ms: int) -> list[bool]:
+        """Asynchronous twin of `renew`."""
+
+    @abstractmethod
+    def release(self, holders: Sequence[tuple[str, bytes]]) -> None:
+        """Give back leases, by key and token; those of other holders stay."""
+
+    @abstractmethod
+    async def arelease(self, holders: Sequence[tuple[str, bytes]]) -> None:
+        """Asynchronous twin of `release`."""
+
+    @abstractmethod
+    def settle(self, key: str, value: Payload, token: bytes, *, ttl_s: int) -> None:
+        """Write a value as `mset` does and give back its lease, in one round trip."""
+
+    @abstractmethod
+    async def asettle(self, key: str, value: Payload, token: bytes, *, ttl_s: int) -> None:
+        """Asynchronous twin of `settle`."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from typing_extensions import override
 
 from cache.clock import Clock, SystemClock
-from cache.stores.base import Store
+from cache.stores.base import Attempt, LeasingStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 DEFAULT_MAX_BYTES = 256 * 2**20
 
 
-class MemoryStore(Store):
+class MemoryStore(LeasingStore):
     """Keeps entries in this process, the least recently used go first when it is full.
 
     Args:
@@ -27,10 +27,13 @@ class MemoryStore(Store):
         clock: where the time comes from.
     """
 
+    is_shared: ClassVar[bool] = False
+
     def __init__(self, *, max_bytes: int = DEFAULT_MAX_BYTES, clock: Clock | None = None) -> None:
         self._max_bytes = max_bytes
         self._clock = clock or SystemClock()
         self._entries: OrderedDict[str, tuple[bytes, float | None]] = OrderedDict()
+        self._leases: dict[str, tuple[bytes, float]] = {}
         self._size_bytes = 0
         self._lock = threading.Lock()
 
@@ -95,6 +98,55 @@ class MemoryStore(Store):
     @override
     async def aping(self) -> None:
         """Return: the process itself always answers."""
+
+    @override
+    def acquire(self, key: str, token: bytes, *, life_ms: int) -> Attempt:
+        now_s = self._clock.monotonic_s()
+        with self._lock:
+            self._leases = {name: lease for name, lease in self._leases.items() if lease[1] > now_s}
+            holder, _ = self._leases.setdefault(key, (token, now_s + life_ms / 1000))
+            return Attempt(is_held=holder == token, value=self._read(key))
+
+    @override
+    async def aacquire(self, key: str, token: bytes, *, life_ms: int) -> Attempt:
+        return self.acquire(key, token, life_ms=life_ms)
+
+    @override
+    def renew(self, holders: Sequence[tuple[str, bytes]], *, life_ms: int) -> list[bool]:
+        expires_s = self._clock.monotonic_s() + life_ms / 1000
+        with self._lock:
+            are_held = [self._holds(key, token) for key, token in holders]
+            held = (key_and_token for key_and_token, is_held in zip(holders, are_held, strict=True) if is_held)
+            self._leases.update((key, (token, expires_s)) for key, token in held)
+            return are_held
+
+    @override
+    async def arenew(self, holders: Sequence[tuple[str, bytes]], *, life_ms: int) -> list[bool]:
+        return self.renew(holders, life_ms=life_ms)
+
+    @override
+    def release(self, holders: Sequence[tuple[str, bytes]]) -> None:
+        with self._lock:
+            for key, token in holders:
+                if self._holds(key, token):
+                    del self._leases[key]
+
+    @override
+    async def arelease(self, holders: Sequence[tuple[str, bytes]]) -> None:
+        self.release(holders)
+
+    @override
+    def settle(self, key: str, value: Payload, token: bytes, *, ttl_s: int) -> None:
+        self.mset([(key, value)], ttl_s=ttl_s)
+        self.release([(key, token)])
+
+    @override
+    async def asettle(self, key: str, value: Payload, token: bytes, *, ttl_s: int) -> None:
+        self.settle(key, value, token, ttl_s=ttl_s)
+
+    def _holds(self, key: str, token: bytes) -> bool:
+        holder, expires_s = self._leases.get(key, (None, 0.0))
+        return holder == token and expires_s > self._clock.monotonic_s()
 
     def _read(self, key: str) -> bytes | None:
         value, expires_s = self._entries.get(key, (None, None))

@@ -9,7 +9,7 @@ from redis import exceptions as redis_errors
 from typing_extensions import override
 
 from cache.deadline import Deadline
-from cache.stores.base import Store
+from cache.stores.base import Attempt, LeasingStore
 from cache.stores.commands import (
     INFO,
     OK,
@@ -26,6 +26,7 @@ from cache.stores.commands import (
     unseen,
     values,
 )
+from cache.stores.leasing import acquired, acquiring, are_held, releasing, renewing
 from cache.stores.links import Link
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from cache.stores.connections import Connector
 
 
-class RedisStore(Store):
+class RedisStore(LeasingStore):
     """Entries on one server.
 
     Every command that is sent can be sent twice without harm, so a connection that the server had closed meanwhile
@@ -143,6 +144,40 @@ class RedisStore(Store):
     @override
     async def ainfo(self) -> dict[str, str]:
         return info(await self._aexchange(INFO, 0))
+
+    @override
+    def acquire(self, key: str, token: bytes, *, life_ms: int) -> Attempt:
+        return acquired(self._exchange(acquiring(key, token, life_ms), 0), token)
+
+    @override
+    async def aacquire(self, key: str, token: bytes, *, life_ms: int) -> Attempt:
+        return acquired(await self._aexchange(acquiring(key, token, life_ms), 0), token)
+
+    @override
+    def renew(self, holders: Sequence[tuple[str, bytes]], *, life_ms: int) -> list[bool]:
+        return are_held(self._exchange(renewing(holders, life_ms), 0))
+
+    @override
+    async def arenew(self, holders: Sequence[tuple[str, bytes]], *, life_ms: int) -> list[bool]:
+        return are_held(await self._aexchange(renewing(holders, life_ms), 0))
+
+    @override
+    def release(self, holders: Sequence[tuple[str, bytes]]) -> None:
+        are_held(self._exchange(releasing(holders), 0))
+
+    @override
+    async def arelease(self, holders: Sequence[tuple[str, bytes]]) -> None:
+        are_held(await self._aexchange(releasing(holders), 0))
+
+    @override
+    def settle(self, key: str, value: Payload, token: bytes, *, ttl_s: int) -> None:
+        commands = sets([(key, value)], ttl_s) + releasing([(key, token)])
+        expect(self._exchange(commands, len(value))[:1], OK)  # a lease that stays ends by itself
+
+    @override
+    async def asettle(self, key: str, value: Payload, token: bytes, *, ttl_s: int) -> None:
+        commands = sets([(key, value)], ttl_s) + releasing([(key, token)])
+        expect((await self._aexchange(commands, len(value)))[:1], OK)
 
     @override
     def close(self) -> None:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cache.stores.base import Attempt
 from tests.integration.calling import World, auntil
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cache import Store
+    from cache.stores.base import LeasingStore
 
 EVERY_BYTE = bytes(range(256))
 GLOBS = ["a*", "a?", "a[bc]", "a\\", "a{b}", "a^", "a-z"]
@@ -207,3 +209,90 @@ class ExpiringStoreContract(StoreContract):
 
         await auntil(are_gone)
         assert sorted(store.yield_keys(prefix=namespace)) == kept
+
+
+class LeasingStoreContract(ABC):
+    """What a store promises in which it can be agreed on who computes the value of a key."""
+
+    @abstractmethod
+    @pytest.fixture
+    def store(self) -> LeasingStore:
+        """The store under test."""
+
+    @pytest.fixture
+    def pass_time(self) -> Callable[[float], None]:
+        """Let seconds pass; where the clock is the machine's, they pass by themselves."""
+        return lambda _seconds: None
+
+    @each_world
+    async def test_one_gets_the_lease_until_it_is_given_back(
+        self, store: LeasingStore, namespace: str, world: World
+    ) -> None:
+        """The first gets it and the second does not; given back by its holder alone, it is there for the next."""
+        key = f"{namespace}:openai:m:0"
+        assert await world.acquire(store, key, b"one", life_ms=60_000) == Attempt(is_held=True)
+        assert await world.acquire(store, key, b"two", life_ms=60_000) == Attempt(is_held=False)
+        await world.release(store, [(key, b"two")])
+        assert await world.acquire(store, key, b"two", life_ms=60_000) == Attempt(is_held=False)
+        await world.release(store, [(key, b"one"), (key, b"three")])
+        assert await world.acquire(store, key, b"two", life_ms=60_000) == Attempt(is_held=True)
+
+    @each_world
+    async def test_the_same_holder_gets_the_lease_again(
+        self, store: LeasingStore, namespace: str, world: World
+    ) -> None:
+        """A command that is sent twice, as its reply got lost, finds its own lease."""
+        key = f"{namespace}:openai:m:0"
+        for _ in range(2):
+            assert (await world.acquire(store, key, b"one", life_ms=60_000)).is_held
+
+    @each_world
+    async def test_the_value_is_read_with_the_lease(self, store: LeasingStore, namespace: str, world: World) -> None:
+        """Whether or not the lease is got, what is stored under the key comes with it."""
+        key = f"{namespace}:openai:m:0"
+        await world.mset(store, [(key, EVERY_BYTE)], ttl_s=60)
+        assert await world.acquire(store, key, b"one", life_ms=60_000) == Attempt(is_held=True, value=EVERY_BYTE)
+        assert await world.acquire(store, key, b"two", life_ms=60_000) == Attempt(is_held=False, value=EVERY_BYTE)
+
+    @each_world
+    async def test_settling_stores_and_gives_back(self, store: LeasingStore, namespace: str, world: World) -> None:
+        """The value is there with its time to live, and the lease free; that of another holder stays."""
+        key, other = f"{namespace}:openai:m:0", f"{namespace}:openai:m:1"
+        await world.acquire(store, key, b"one", life_ms=60_000)
+        await world.acquire(store, other, b"two", life_ms=60_000)
+        for name in (key, other):
+            await world.settle(store, name, memoryview(EVERY_BYTE), b"one", ttl_s=60)
+        assert await world.acquire(store, key, b"three", life_ms=60_000) == Attempt(is_held=True, value=EVERY_BYTE)
+        assert await world.acquire(store, other, b"one", life_ms=60_000) == Attempt(is_held=False, value=EVERY_BYTE)
+
+    @each_world
+    async def test_a_lease_is_renewed_by_its_holder_alone(
+        self, store: LeasingStore, namespace: str, world: World
+    ) -> None:
+        """For each lease it is said whether it is still the holder's."""
+        keys = [f"{namespace}:openai:m:{n}" for n in range(3)]
+        await world.acquire(store, keys[0], b"one", life_ms=60_000)
+        await world.acquire(store, keys[1], b"two", life_ms=60_000)
+        holders = [(key, b"one") for key in keys]
+        assert await world.renew(store, holders, life_ms=60_000) == [True, False, False]
+        assert await world.renew(store, [], life_ms=60_000) == []
+
+    async def test_leases_end(self, store: LeasingStore, namespace: str, pass_time: Callable[[float], None]) -> None:
+        """A lease that is not renewed is free after its life; one that is renewed for longer is not."""
+        short, long = f"{namespace}:openai:m:0", f"{namespace}:openai:m:1"
+        for key in (short, long):
+            store.acquire(key, b"one", life_ms=500)
+        assert store.renew([(long, b"one")], life_ms=3_600_000) == [True]
+
+        async def is_free() -> bool:
+            pass_time(0.5)
+            return bool((await store.aacquire(short, b"two", life_ms=500)).is_held)
+
+        await auntil(is_free)
+        assert store.renew([(short, b"one"), (long, b"one")], life_ms=500) == [False, True]
+
+    @each_world
+    async def test_a_lease_is_no_entry(self, store: LeasingStore, namespace: str, world: World) -> None:
+        """Whoever goes through the keys of a namespace does not meet it."""
+        await world.acquire(store, f"{namespace}:openai:m:0", b"one", life_ms=60_000)
+        assert await world.keys(store, f"{namespace}:") == []

@@ -12,9 +12,14 @@ from langchain_core.stores import InMemoryByteStore
 
 from cache import MemoryStore, store_from_client, store_from_url
 from cache.deadline import Deadline
+from cache.errors import StoreResponseError
+from cache.keys import lease_key
+from cache.stores.base import Attempt
+from cache.stores.connections import Endpoint
 from cache.stores.embedded import EmbeddedServer
+from cache.stores.redis import RedisStore
 from cache.wrappers import ByteStoreAdapter, FailOpenStore
-from tests.contract.store_contract import ExpiringStoreContract, StoreContract, each_world
+from tests.contract.store_contract import ExpiringStoreContract, LeasingStoreContract, StoreContract, each_world
 from tests.fakes import FakeClock
 from tests.integration.calling import PATIENT_S
 from tests.servers import HOST, ValkeyCluster, ValkeySentinels
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from cache import Store
+    from cache.stores.base import LeasingStore
     from tests.integration.calling import World
     from tests.servers import ValkeyServer
 
@@ -51,14 +57,15 @@ def sentinels() -> Iterator[ValkeySentinels]:
         yield sentinels
 
 
+@pytest.fixture
+def raw(redis_url: str) -> Iterator[redis.Redis]:
+    """A plain client of the server under test."""
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
 class RedisContract(ExpiringStoreContract):
     """What a store on a server promises besides."""
-
-    @pytest.fixture
-    def raw(self, redis_url: str) -> Iterator[redis.Redis]:
-        """A plain client of the server under test."""
-        with redis.Redis.from_url(redis_url) as client:
-            yield client
 
     @each_world
     async def test_what_is_no_string_is_none(
@@ -246,3 +253,59 @@ class TestByteStoreAdapter(StoreContract):
         """A foreign store knows no times to live: a value with one is kept like any other."""
         await world.mset(store, [(f"{namespace}:a", b"1")], ttl_s=1)
         assert await world.mget(store, [f"{namespace}:a"]) == [b"1"]
+
+
+class TestLeasesInMemory(LeasingStoreContract):
+    @pytest.fixture
+    def clock(self) -> FakeClock:
+        return FakeClock()
+
+    @pytest.fixture
+    def store(self, clock: FakeClock) -> LeasingStore:
+        return MemoryStore(clock=clock)
+
+    @pytest.fixture
+    def pass_time(self, clock: FakeClock) -> Callable[[float], None]:
+        return clock.advance
+
+
+class TestLeasesOnRedis(LeasingStoreContract):
+    @pytest.fixture
+    async def store(self, redis_url: str) -> AsyncIterator[LeasingStore]:
+        async with RedisStore(Endpoint.from_url(redis_url), deadline=PATIENT) as store:
+            yield store
+
+    async def test_a_server_that_has_forgotten_its_scripts_gives_back(
+        self, store: LeasingStore, namespace: str, raw: redis.Redis
+    ) -> None:
+        """After a restart or SCRIPT FLUSH a lease is renewed and given back as before."""
+        key = f"{namespace}:openai:m:0"
+        store.acquire(key, b"one", life_ms=60_000)
+        assert store.renew([(key, b"one")], life_ms=60_000) == [True]
+        raw.script_flush()
+        assert store.renew([(key, b"one")], life_ms=60_000) == [True]
+        raw.script_flush()
+        await store.arelease([(key, b"one")])
+        assert raw.exists(lease_key(key)) == 0
+
+    def test_a_lease_ends_by_itself(self, store: LeasingStore, namespace: str, raw: redis.Redis) -> None:
+        """It never stands without an expiry, and holds the token of its holder."""
+        key = f"{namespace}:openai:m:0"
+        store.acquire(key, b"one", life_ms=60_000)
+        assert raw.get(lease_key(key)) == b"one"
+        assert 59_000 < raw.pttl(lease_key(key)) <= 60_000
+
+    @each_world
+    async def test_what_no_lease_can_be_is_nobodys(
+        self, store: LeasingStore, namespace: str, raw: redis.Redis, world: World
+    ) -> None:
+        """Where something else stands in the place of a lease it is not got, the error shows, and values are stored."""
+        key = f"{namespace}:openai:m:0"
+        raw.lpush(lease_key(key), "x")
+        assert await world.acquire(store, key, b"one", life_ms=1000) == Attempt(is_held=False)
+        with pytest.raises(StoreResponseError):
+            await world.renew(store, [(key, b"one")], life_ms=1000)
+        with pytest.raises(StoreResponseError):
+            await world.release(store, [(key, b"one")])
+        await world.settle(store, key, b"value", b"one", ttl_s=60)
+        assert raw.get(key) == b"value"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from cache import CacheBackedEmbeddings, ResponseCache, Store
     from cache.codecs.vectors import FloatArray
-    from cache.stores.base import Payload
+    from cache.stores.base import Attempt, LeasingStore, Payload
 
 PATIENT_S = 5.0  # a deadline that no operation meets unless something hangs: for tests in which a hit is expected
 IMPATIENT_S = 0.1  # the default: for tests in which a fault outlasts any deadline
@@ -75,6 +75,26 @@ class World(StrEnum):
         if self is World.SYNC:
             return store.close()
         return await store.aclose()
+
+    async def acquire(self, store: LeasingStore, key: str, token: bytes, *, life_ms: int) -> Attempt:
+        if self is World.SYNC:
+            return store.acquire(key, token, life_ms=life_ms)
+        return await store.aacquire(key, token, life_ms=life_ms)
+
+    async def renew(self, store: LeasingStore, holders: Sequence[tuple[str, bytes]], *, life_ms: int) -> list[bool]:
+        if self is World.SYNC:
+            return store.renew(holders, life_ms=life_ms)
+        return await store.arenew(holders, life_ms=life_ms)
+
+    async def release(self, store: LeasingStore, holders: Sequence[tuple[str, bytes]]) -> None:
+        if self is World.SYNC:
+            return store.release(holders)
+        return await store.arelease(holders)
+
+    async def settle(self, store: LeasingStore, key: str, value: Payload, token: bytes, *, ttl_s: int) -> None:
+        if self is World.SYNC:
+            return store.settle(key, value, token, ttl_s=ttl_s)
+        return await store.asettle(key, value, token, ttl_s=ttl_s)
 
     async def embed(self, embeddings: CacheBackedEmbeddings, texts: list[str]) -> list[list[float]]:
         if self is World.SYNC:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cache.counters import Counters
-from cache.embedding_flow import Compute, EmbeddingSpace, Lookup, Role, Save, embed_flow
+from cache.embedding_flow import Command, Compute, EmbeddingSpace, Lookup, Role, Save, embed_flow
 from tests.fakes import CountingEmbeddings, FakeClock
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def run(space: EmbeddingSpace, model: CountingEmbeddings, store: dict[str, bytes
         return array
 
 
-def answered(command: Lookup | Compute | Save, model: CountingEmbeddings, store: dict[str, bytes]) -> Any:
+def answered(command: Command, model: CountingEmbeddings, store: dict[str, bytes]) -> Any:
     match command:
         case Lookup(keys, _):
             return [store.get(key) for key in keys]

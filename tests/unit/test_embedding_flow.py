@@ -10,6 +10,7 @@ import pytest
 from cache.codecs.vectors import FloatArray, encode_vectors
 from cache.counters import Counters, Counts
 from cache.embedding_flow import (
+    Command,
     Compute,
     EmbeddingSpace,
     Lookup,
@@ -35,7 +36,7 @@ class World:
         self.clock = FakeClock()
         self.embeddings = embeddings or CountingEmbeddings()
         self.store: dict[str, bytes] = {}
-        self.commands: list[Lookup | Compute | Save] = []
+        self.commands: list[Command] = []
         given = {"namespace": None, "parameters": b"{}", "secret": None, "batch_size": 8} | space
         self.space = EmbeddingSpace(model="m", ttl_s=TTL_S, clock=self.clock, counters=Counters(), **given)
 
@@ -51,7 +52,7 @@ class World:
             self.commands.append(command)
             answer = self._answer(command)
 
-    def _answer(self, command: Lookup | Compute | Save) -> Any:
+    def _answer(self, command: Command) -> Any:
         match command:
             case Lookup(keys, _):
                 return [self.store.get(key) for key in keys]

@@ -1,0 +1,356 @@
+"""One computation at a time per key, in this process: the first caller leads, the others wait for what it finds.
+
+A leader that fails, or is cancelled, hands over to one of those who wait, which leads next. Each waits on a future of
+its own, so a cancelled caller harms nobody. Threads and the tasks of any number of event loops share one `Flights`.
+
+Nothing waits in a circle: a caller waits for keys that lie below all that it leads, and never for itself. What it leads
+stands in its context, which tasks and LangChain's threads inherit. A blocking caller on an event loop's thread never
+waits: it might hold up the very task that it waits for. And who has waited long enough computes for itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import os
+import threading
+import weakref
+from collections import OrderedDict, deque
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
+
+from cache.clock import Clock, SystemClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+    from types import TracebackType
+
+_MOST_LANDED = 256  # values that are kept for callers who had looked before they were there
+_LANDED_LIFE_S = 2.0  # between a caller's look and its joining lies one operation of the store
+
+
+class Level(IntEnum):
+    """How high a kind of value stands: who computes one may wait for those below it."""
+
+    EMBEDDING = 1
+    RESPONSE = 2
+    RESULT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """What another caller has found; it is shared by all who get it, so nobody may change it."""
+
+    value: Any
+
+
+class Held(Protocol):
+    """What is held as long as a key is computed, such as a lease."""
+
+    def give_back(self) -> None:
+        """Let others have it; must not block."""
+
+
+class Lead:
+    """The right to compute the value of a key while others wait; `land`, `part` or `fail` ends it, whichever is first.
+
+    A context manager that fails with an error, and parts where nothing was landed.
+
+    Attributes:
+        key: what is computed.
+        level: the kind of value.
+        is_over: whether it has ended.
+    """
+
+    def __init__(self, flights: Flights, flight: _Flight, level: Level) -> None:
+        self.key = flight.key
+        self.level = level
+        self.is_over = False
+        self.flights = flights
+        self._flight = flight
+        self._on_over: list[Callable[[], object]] = []
+
+    @property
+    def held(self) -> Held | None:
+        """What is held for the key; it goes over to the next leader, and is given back after the last."""
+        return self._flight.held
+
+    @held.setter
+    def held(self, held: Held | None) -> None:
+        self._flight.held = held
+
+    def when_over(self, function: Callable[[], object]) -> None:
+        """Have a function called when the lead ends, by whoever ends it."""
+        self._on_over.append(function)
+
+    def land(self, value: Any) -> None:
+        """Give the value to all who wait."""
+        self.flights._end(self, self._flight, Landed(value))  # noqa: SLF001  the other half of the class
+
+    def part(self) -> None:
+        """Have all who wait compute for themselves, at once: the value is not to be shared.
+
+        One after the other, the last would wait for all before it, most likely for answers that are not to be shared
+        either.
+        """
+        self.flights._end(self, self._flight, None)  # noqa: SLF001  as above
+
+    def fail(self) -> None:
+        """Hand over to one of those who wait."""
+        self.flights._hand_over(self, self._flight)  # noqa: SLF001  as above
+
+    def _end(self, held: Held | None) -> None:
+        if held is not None:
+            held.give_back()
+        while self._on_over:
+            self._on_over.pop()()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.part()
+        else:
+            self.fail()
+
+
+Turn: TypeAlias = Lead | Landed | None
+"""What a caller is to do: compute for all, take what was found, or (None) compute for itself."""
+
+
+class Waiter:
+    """A caller's place among those who wait for a key.
+
+    Attributes:
+        key: what is waited for.
+        future: is done when it is the caller's turn.
+    """
+
+    def __init__(self, flights: Flights, flight: _Flight) -> None:
+        self.key = flight.key
+        self.future: concurrent.futures.Future[Turn] = concurrent.futures.Future()
+        self.future.set_running_or_notify_cancel()  # a task that is cancelled cannot cancel it: it has to leave
+        self._flights = flights
+        self._flight = flight
+
+    def take(self) -> Turn:
+        """The caller's turn; where it has not come by now the caller waits no longer, and is on its own."""
+        self._flights._leave(self, self._flight)  # noqa: SLF001  the other half of the class
+        turn = self.future.result()
+        if isinstance(turn, Lead):
+            _now_leading(turn)
+        return turn
+
+    def leave(self) -> None:
+        """Wait no longer; a lead that had just been handed to the caller goes to the next."""
+        self._flights._leave(self, self._flight)  # noqa: SLF001  as above
+        turn = self.future.result()
+        if isinstance(turn, Lead):
+            turn.fail()
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What a flow asks of its driver: wait until it is the turn of one of the places; nothing is answered."""
+
+    waiters: list[Waiter]
+    wait_s: float
+
+
+@dataclass(eq=False, slots=True)
+class _Flight:
+    key: str
+    started_s: float
+    waiters: deque[Waiter] = field(default_factory=deque)
+    held: Held | None = None
+
+
+class Flights:
+    """The keys that are being computed.
+
+    Args:
+        clock: where the time comes from.
+    """
+
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._renew()
+        _all.add(self)
+
+    def _renew(self) -> None:
+        """Start with nothing under way, as a forked child must: its parent's threads and tasks are not in it."""
+        self._lock = threading.Lock()
+        self._under_way: dict[str, _Flight] = {}
+        self._landed: OrderedDict[str, tuple[int, float, Landed]] = OrderedDict()
+        self._n_landed = 0
+
+    def ticket(self) -> int:
+        """A moment, to be taken before looking for a key elsewhere: what lands after it is not missed by `join`."""
+        return self._n_landed
+
+    def n_waiting(self) -> int:
+        """How many places there are of callers that wait."""
+        with self._lock:
+            return sum(len(flight.waiters) for flight in self._under_way.values())
+
+    def join(self, key: str, level: Level, *, ticket: int, wait_s: float, may_wait: bool) -> Turn | Waiter:
+        """Join for one key; see `join_all`."""
+        return self.join_all([key], level, ticket=ticket, wait_s=wait_s, may_wait=may_wait)[0]
+
+    def join_all(
+        self, keys: Sequence[str], level: Level, *, ticket: int, wait_s: float, may_wait: bool
+    ) -> list[Turn | Waiter]:
+        """For each key, lead if nobody does; or else get a place among those who wait, where the caller may wait.
+
+        Args:
+            keys: what is wanted; distinct.
+            level: the kind of value.
+            ticket: taken before the caller looked for the key elsewhere.
+            wait_s: seconds after which a leader is not waited for any more, and another one leads.
+            may_wait: see `may_wait`.
+        """
+        with self._lock:
+            spots = [self._join(key, level, ticket, wait_s, may_wait=may_wait) for key in keys]
+        _now_leading(*(spot for spot in spots if isinstance(spot, Lead)))
+        return spots
+
+    def _join(self, key: str, level: Level, ticket: int, wait_s: float, *, may_wait: bool) -> Turn | Waiter:
+        n_landed, _, landed = self._landed.get(key, (0, 0.0, None))
+        if landed is not None and n_landed > ticket:
+            return landed
+        flight = self._under_way.get(key)
+        if flight is not None and self._clock.monotonic_s() < flight.started_s + wait_s:
+            return self._wait(flight) if may_wait else None
+        flight = self._under_way[key] = _Flight(key, self._clock.monotonic_s())
+        return Lead(self, flight, level)
+
+    def _wait(self, flight: _Flight) -> Waiter:
+        waiter = Waiter(self, flight)
+        flight.waiters.append(waiter)
+        return waiter
+
+    def _leave(self, waiter: Waiter, flight: _Flight) -> None:
+        with self._lock:
+            if not waiter.future.done():
+                flight.waiters.remove(waiter)
+                waiter.future.set_result(None)
+
+    def _end(self, lead: Lead, flight: _Flight, turn: Landed | None) -> None:
+        with self._lock:
+            if lead.is_over:
+                return
+            lead.is_over = True
+            if turn is not None:
+                self._note(flight.key, turn)
+            while flight.waiters:
+                flight.waiters.popleft().future.set_result(turn)
+            held = self._remove(flight)
+        lead._end(held)  # noqa: SLF001  the other half of the class
+
+    def _hand_over(self, lead: Lead, flight: _Flight) -> None:
+        with self._lock:
+            if lead.is_over:
+                return
+            lead.is_over = True
+            flight.started_s = self._clock.monotonic_s()
+            next_ = flight.waiters.popleft() if flight.waiters else None
+            held = None if next_ else self._remove(flight)
+            if next_:
+                next_.future.set_result(Lead(self, flight, lead.level))
+        lead._end(held)  # noqa: SLF001  as above
+
+    def _remove(self, flight: _Flight) -> Held | None:
+        if self._under_way.get(flight.key) is flight:  # else it has lasted too long, and another one leads
+            del self._under_way[flight.key]
+        held, flight.held = flight.held, None
+        return held
+
+    def _note(self, key: str, landed: Landed) -> None:
+        """Keep a value for callers who looked before it was there and join after it has landed."""
+        self._n_landed += 1
+        now_s = self._clock.monotonic_s()
+        self._landed.pop(key, None)
+        self._landed[key] = self._n_landed, now_s, landed
+        while len(self._landed) > _MOST_LANDED or next(iter(self._landed.values()))[1] < now_s - _LANDED_LIFE_S:
+            self._landed.popitem(last=False)
+
+
+def may_wait(level: Level, *, is_blocking: bool) -> bool:
+    """Say whether a caller in this context may wait for a key of a level.
+
+    Args:
+        level: what is wanted.
+        is_blocking: whether waiting would block the thread.
+    """
+    if any(lead.level <= level for lead in _active()):
+        return False
+    return not (is_blocking and _is_on_event_loop())
+
+
+def flow_to_wait(
+    flights: Flights, key: str, level: Level, *, ticket: int, wait_s: float, may_wait: bool
+) -> Generator[Wait, Any, Turn]:
+    """Join for a key (see `Flights.join`), and wait where somebody else leads."""
+    spot = flights.join(key, level, ticket=ticket, wait_s=wait_s, may_wait=may_wait)
+    if not isinstance(spot, Waiter):
+        return spot
+    try:
+        yield Wait([spot], wait_s)
+    except BaseException:
+        spot.leave()
+        raise
+    return spot.take()
+
+
+def own_lead(flights: Flights, key: str) -> Lead | None:
+    """The lead that this context has of a key, if any."""
+    return next((lead for lead in _active() if lead.key == key and lead.flights is flights), None)
+
+
+def wait_for_first(waiters: Sequence[Waiter], wait_s: float) -> None:
+    """Block until it is the turn of one of the places, at most so many seconds."""
+    futures = [waiter.future for waiter in waiters]
+    concurrent.futures.wait(futures, wait_s, concurrent.futures.FIRST_COMPLETED)
+
+
+async def await_first(waiters: Sequence[Waiter], wait_s: float) -> None:
+    """Asynchronous twin of `wait_for_first`."""
+    futures = [asyncio.wrap_future(waiter.future) for waiter in waiters]
+    await asyncio.wait(futures, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _active() -> tuple[Lead, ...]:
+    return tuple(lead for lead in _leading.get() if not lead.is_over)
+
+
+def _now_leading(*leads: Lead) -> None:
+    if leads:
+        _leading.set((*_active(), *leads))
+
+
+def _is_on_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+_leading: ContextVar[tuple[Lead, ...]] = ContextVar("resumecache_leading", default=())
+_all: weakref.WeakSet[Flights] = weakref.WeakSet()
+
+
+def _renew_after_fork() -> None:
+    for flights in list(_all):
+        flights._renew()  # noqa: SLF001  a lock held by another thread at the fork would stay locked
+    for lead in _leading.get():
+        lead.is_over = True  # it is the parent's
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_renew_after_fork)

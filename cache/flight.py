@@ -5,7 +5,8 @@ its own, so a cancelled caller harms nobody. Threads and the tasks of any number
 
 Nothing waits in a circle: a caller waits for keys that lie below all that it leads, and never for itself. What it leads
 stands in its context, which tasks and LangChain's threads inherit. A blocking caller on an event loop's thread never
-waits: it might hold up the very task that it waits for. And who has waited long enough computes for itself.
+waits: it might hold up the very task that it waits for; on a thread of an event loop's pool it waits for no task, which
+may need that thread to get its answer. And who has waited long enough computes for itself.
 """
 
 from __future__ import annotations
@@ -128,11 +129,15 @@ class Waiter:
 
     Attributes:
         key: what is waited for.
+        is_task: whether a task waits, or else a thread.
+        takes_loops_thread: whether a thread waits that tasks may need.
         future: is done when it is the caller's turn.
     """
 
     def __init__(self, flights: Flights, flight: _Flight) -> None:
         self.key = flight.key
+        self.is_task = _is_on_event_loop()
+        self.takes_loops_thread = _is_on_loops_thread()
         self.future: concurrent.futures.Future[Turn] = concurrent.futures.Future()
         self.future.set_running_or_notify_cancel()  # a task that is cancelled cannot cancel it: it has to leave
         self._flights = flights
@@ -166,6 +171,7 @@ class Wait:
 class _Flight:
     key: str
     started_s: float
+    is_of_task: bool
     waiters: deque[Waiter] = field(default_factory=deque)
     held: Held | None = None
 
@@ -225,8 +231,9 @@ class Flights:
             return landed
         flight = self._under_way.get(key)
         if flight is not None and self._clock.monotonic_s() < flight.started_s + wait_s:
-            return self._wait(flight) if may_wait else None
-        flight = self._under_way[key] = _Flight(key, self._clock.monotonic_s())
+            is_in_the_way = flight.is_of_task and _is_on_loops_thread()
+            return self._wait(flight) if may_wait and not is_in_the_way else None
+        flight = self._under_way[key] = _Flight(key, self._clock.monotonic_s(), is_of_task=_is_on_event_loop())
         return Lead(self, flight, level)
 
     def _wait(self, flight: _Flight) -> Waiter:
@@ -261,8 +268,16 @@ class Flights:
             next_ = flight.waiters.popleft() if flight.waiters else None
             held = None if next_ else self._remove(flight)
             if next_:
+                flight.is_of_task = next_.is_task
                 next_.future.set_result(Lead(self, flight, lead.level))
+                self._clear_the_way(flight)
         lead._end(held)  # noqa: SLF001  as above
+
+    def _clear_the_way(self, flight: _Flight) -> None:
+        """Send away the threads that the task which leads now may need."""
+        for waiter in [one for one in flight.waiters if flight.is_of_task and one.takes_loops_thread]:
+            flight.waiters.remove(waiter)
+            waiter.future.set_result(None)
 
     def _remove(self, flight: _Flight) -> Held | None:
         if self._under_way.get(flight.key) is flight:  # else it has lasted too long, and another one leads
@@ -339,6 +354,11 @@ def _is_on_event_loop() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def _is_on_loops_thread() -> bool:
+    """Say whether this thread is of an event loop's own pool, as `asyncio.to_thread` and LangChain take them."""
+    return threading.current_thread().name.startswith("asyncio_")
 
 
 _leading: ContextVar[tuple[Lead, ...]] = ContextVar("resumecache_leading", default=())

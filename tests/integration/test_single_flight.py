@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pytest
 import redis
-from langchain_core.language_models import LLM
+from langchain_core.language_models import LLM, BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import RunnableLambda
 from pydantic import BaseModel, PrivateAttr
@@ -394,6 +394,28 @@ async def test_a_blocking_call_on_the_loops_thread_does_not_wait_for_a_task(in_m
     model.gate.open()
     assert (await task).content == "fine"
     assert model.gate.n_requests == 2
+
+
+class BlockingModel(GatedModel):
+    """A model that needs a thread of the loop's pool in the end, as LangChain does for one without `_agenerate`."""
+
+    @override
+    async def _agenerate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        await self.gate.await_()
+        return await BaseChatModel._agenerate(self, *args, **kwargs)
+
+
+async def test_threads_of_the_loops_pool_do_not_starve_the_task_they_ask_beside(in_memory: ResponseCache) -> None:
+    """A task whose model needs a thread gets one, though more blocking calls of the same than there are threads run."""
+    with ThreadPoolExecutor(2, thread_name_prefix="asyncio") as few:
+        asyncio.get_running_loop().set_default_executor(few)
+        model = BlockingModel(cache=in_memory)
+        task = asyncio.create_task(model.ainvoke("hello"))
+        await model.gate.arrived(1)
+        calls = [asyncio.create_task(asyncio.to_thread(model.invoke, "hello")) for _ in range(8)]
+        await model.gate.arrived(3)
+        model.gate.open()
+        assert texts(list(await asyncio.gather(task, *calls))) == {"fine"}
 
 
 @pytest.mark.parametrize("world", World)

@@ -303,6 +303,19 @@ async def test_a_blocking_caller_never_waits_on_an_event_loops_thread() -> None:
     assert await asyncio.to_thread(may_wait, Level.RESPONSE, is_blocking=True)
 
 
+async def test_a_thread_of_a_loops_pool_waits_for_threads_and_not_for_tasks() -> None:
+    """A task may need that very thread to get its answer: when a task takes over, the thread is sent away."""
+    flights = Flights()
+    leading(flights, "of a task")
+    assert await asyncio.to_thread(elsewhere, lambda: join(flights, "of a task")) is None
+    lead = await asyncio.to_thread(leading, flights)
+    task, thread = waiting(flights), await asyncio.to_thread(waiting, flights)
+    lead.fail()
+    assert isinstance(taken(task), Lead)
+    assert thread.future.done()
+    assert taken(thread) is None
+
+
 async def test_tasks_wait_for_a_thread_and_threads_for_a_task() -> None:
     """Both worlds, and two event loops, share what one of them finds."""
     flights = Flights()

@@ -14,7 +14,15 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import BaseModel
 
-from cache.model_starts import MAX_NESTED, ModelStart, class_fingerprint, current_start, start_of, watch_models
+from cache.model_starts import (
+    MAX_NESTED,
+    ModelStart,
+    class_fingerprint,
+    current_start,
+    start_of,
+    watch_models,
+    when_failed,
+)
 from tests.fakes import CountingChatModel
 
 if TYPE_CHECKING:
@@ -87,6 +95,41 @@ def test_a_run_knows_its_response_class() -> None:
     assert start.classes == ((repr(Score), class_fingerprint(Score)),)
     assert start.schema == Score.model_json_schema()
     assert start.is_over
+
+
+def test_the_runs_of_a_batch_are_one_call() -> None:
+    """When the first of a batch fails the call is over, however many runs it has: of the others no end is told."""
+    ends: list[str] = []
+
+    def fail() -> None:
+        start = current_start()
+        assert start is not None
+        start.when_over(lambda: ends.append("over"))
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        Calling(action=fail).generate([[HumanMessage(f"{n}")] for n in range(3 * MAX_NESTED)])
+    assert (ends, current_start()) == (["over"], None)
+
+
+def test_two_calls_of_one_model_are_two() -> None:
+    """A call within another one of the same model has its own end."""
+    model = Calling()
+    inner = Calling()
+    model.action = lambda: inner.invoke("a")
+    model.invoke("a")
+    assert len({id(start) for start in [*model.seen, *inner.seen]}) == 2
+
+
+def test_an_error_of_a_run_that_is_to_begin_is_told() -> None:
+    """Whoever waits for a completion model, which asks its cache before its run begins, hears of its error."""
+    errors: list[str] = []
+    when_failed(lambda: errors.append("failed"))
+    FakeListLLM(responses=["fine"]).invoke("a")
+    assert errors == []
+    with pytest.raises(IndexError):
+        FakeListLLM(responses=[]).invoke("a")
+    assert errors == ["failed"]
 
 
 @pytest.mark.parametrize("nested", [CountingChatModel(), FakeListLLM(responses=["fine"])])

@@ -1,0 +1,173 @@
+"""Leases of keys while they are held: renewed in the background, and given back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typing_extensions import override
+
+from cache import MemoryStore
+from cache.errors import InvalidKeyError, StoreConnectionError, StoreError
+from cache.keys import Key, Kind, build_key, lease_key, parse_key
+from cache.leases import Lease, LeaseKeeper, SafeLeases
+from cache.stores.base import Attempt
+from cache.wrappers import ByteStoreAdapter, DisabledStore, FailOpenStore
+from tests.integration.calling import World, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+KEY = "openai:m:0"
+LONG_S = 3600.0
+
+
+class SharedMemory(MemoryStore):
+    """A store in memory that acts as if other processes saw it; it counts renewals, and fails when told."""
+
+    is_shared = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n_renewals = 0
+        self.error: Exception | None = None
+
+    def _fail(self) -> None:
+        if self.error:
+            raise self.error
+
+    @override
+    def acquire(self, key: str, token: bytes, *, life_ms: int) -> Attempt:
+        self._fail()
+        return super().acquire(key, token, life_ms=life_ms)
+
+    @override
+    def renew(self, holders: Sequence[tuple[str, bytes]], *, life_ms: int) -> list[bool]:
+        self.n_renewals += 1
+        self._fail()
+        return super().renew(holders, life_ms=life_ms)
+
+    @override
+    def release(self, holders: Sequence[tuple[str, bytes]]) -> None:
+        self._fail()
+        super().release(holders)
+
+    @override
+    def settle(self, key: str, value: Any, token: bytes, *, ttl_s: int) -> None:
+        self._fail()
+        super().settle(key, value, token, ttl_s=ttl_s)
+
+
+class Bench:
+    """A store with leases, and one lease that this process has."""
+
+    def __init__(self, life_s: float = 0.06) -> None:
+        self.inner = SharedMemory()
+        self.store = FailOpenStore(self.inner)
+        self.keeper = LeaseKeeper(life_s=life_s)
+        leases = SafeLeases.of(self.store)
+        assert leases is not None
+        self.leases = leases
+        self.lease = Lease(leases, KEY, self.keeper)
+        self.lease.may_be_ours = bool(self.leases.acquire(KEY, self.lease.token, life_ms=self.keeper.life_ms).is_held)
+
+    def is_free(self) -> bool:
+        """Whether another process would get the lease; it is not kept."""
+        is_held = self.inner.acquire(KEY, b"other", life_ms=60_000).is_held
+        self.inner.release([(KEY, b"other")])
+        return bool(is_held)
+
+
+def test_what_is_kept_is_renewed_until_it_is_settled() -> None:
+    """Over many of its lives nobody else gets the lease; once the value is stored it is free and not renewed."""
+    bench = Bench(life_s=1.0)
+    bench.lease.keep(LONG_S)
+    until(lambda: bench.inner.n_renewals > 3)
+    assert not bench.is_free()
+    assert bench.leases.settle(bench.lease, b"value", ttl_s=60)
+    assert (bench.is_free(), bench.lease.may_be_ours, bench.inner.mget([KEY])) == (True, False, [b"value"])
+    assert bench.store.counters.snapshot().stored == 1
+
+
+def test_what_is_given_back_is_free() -> None:
+    """It is told to the store in the background, once."""
+    bench = Bench(life_s=LONG_S)
+    bench.lease.keep(LONG_S)
+    bench.lease.give_back()
+    bench.lease.give_back()
+    bench.keeper.wait_until_idle(5.0)
+    assert (bench.keeper.is_idle, bench.is_free()) == (True, True)
+
+
+def test_a_holder_that_hangs_does_not_keep_a_lease_for_ever() -> None:
+    """After the longest wait it is not renewed any more, and ends by itself."""
+    bench = Bench()
+    bench.lease.keep(0.0)
+    until(bench.is_free)
+
+
+def test_a_lease_that_is_lost_is_left_to_its_new_holder() -> None:
+    """A lease that another process has got meanwhile is neither renewed nor given back."""
+    bench = Bench()
+    bench.inner.release([(KEY, bench.lease.token)])
+    assert bench.inner.acquire(KEY, b"other", life_ms=3_600_000).is_held
+    bench.lease.keep(LONG_S)
+    until(lambda: not bench.keeper._held)
+    bench.lease.give_back()
+    bench.keeper.wait_until_idle(5.0)
+    assert bench.inner.acquire(KEY, b"third", life_ms=1).is_held is False
+
+
+def test_the_thread_ends_when_there_is_nothing_to_do() -> None:
+    """No thread stays behind, and the next lease gets one again."""
+    bench = Bench()
+    for _ in range(2):
+        bench.lease.keep(LONG_S)
+        assert bench.keeper._is_running
+        bench.keeper.forget(bench.lease)
+        until(lambda: not bench.keeper._is_running)
+
+
+@pytest.mark.parametrize("error", [StoreConnectionError("gone", reason="refused"), RuntimeError("a bug")])
+def test_a_store_that_fails_ends_no_renewing(error: Exception) -> None:
+    """After a failure it is tried again, and what was to be given back ends by itself."""
+    bench = Bench()
+    bench.inner.error = error
+    bench.lease.keep(LONG_S)
+    until(lambda: bench.inner.n_renewals > 1)
+    bench.lease.give_back()
+    bench.keeper.wait_until_idle(5.0)
+    assert bench.keeper.is_idle
+    bench.inner.error = None
+    until(bench.is_free)
+
+
+@pytest.mark.parametrize("world", World)
+async def test_without_an_answer_there_is_no_lease(world: World) -> None:
+    """A failing store is counted and says nothing about who computes; a value that is not stored is not confirmed."""
+    bench = Bench(life_s=LONG_S)
+    bench.inner.error = StoreError("no", reason="client")
+    attempt: Callable[[], Any] = lambda: bench.leases.acquire(KEY, b"x", life_ms=1)  # noqa: E731  one of two
+    found = attempt() if world is World.SYNC else await bench.leases.aacquire(KEY, b"x", life_ms=1)
+    assert found == Attempt(is_held=None)
+    if world is World.SYNC:
+        assert not bench.leases.settle(bench.lease, b"value", ttl_s=60)
+    else:
+        assert not await bench.leases.asettle(bench.lease, b"value", ttl_s=60)
+    assert bench.lease.may_be_ours
+    assert bench.store.counters.snapshot().failures == {"client": 2}
+
+
+def test_where_nobody_else_looks_there_is_nothing_to_agree_on() -> None:
+    """A store in this process, one that is switched off and a foreign one have no leases."""
+    stores = [FailOpenStore(MemoryStore()), DisabledStore(), FailOpenStore(ByteStoreAdapter(MemoryStore()))]
+    assert [SafeLeases.of(store) for store in stores] == [None, None, None]
+
+
+@pytest.mark.parametrize("namespace", [None, "acme"])
+def test_a_lease_is_no_key_of_ours(namespace: str | None) -> None:
+    """It carries the whole key as its hash tag, for one slot in a cluster, and is met by no clearing of a kind."""
+    key = build_key(Key(Kind.JOB_MATCH, content_hash="0" * 32, user="ann", namespace=namespace))
+    assert lease_key(key) == "lease:{" + key + "}"
+    with pytest.raises(InvalidKeyError):
+        parse_key(lease_key(key))

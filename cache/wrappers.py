@@ -11,7 +11,7 @@ from typing_extensions import override
 from cache.breaker import Breaker, Direction
 from cache.clock import Clock, SystemClock
 from cache.counters import Counters
-from cache.errors import StoreError
+from cache.errors import StoreConnectionError, StoreError
 from cache.stores.base import Store
 
 if TYPE_CHECKING:
@@ -24,6 +24,18 @@ if TYPE_CHECKING:
 
 class SafeStore(Store):
     """A store that never fails the one it serves, and says whether a write was confirmed."""
+
+    @abstractmethod
+    def fetch(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
+        """Read as `mget` does, for whom a miss and a failure are not the same.
+
+        Raises:
+            StoreError: the store could not do it, or is left alone because it could not before.
+        """
+
+    @abstractmethod
+    async def afetch(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
+        """Asynchronous twin of `fetch`."""
 
     @abstractmethod
     def save(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None) -> bool:
@@ -61,27 +73,41 @@ class FailOpenStore(SafeStore):
 
     @override
     def mget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
-        if self.breaker.allows(Direction.READ):
-            try:
-                values = self.inner.mget(keys, expect_bytes=expect_bytes)
-            except StoreError as error:
-                self._failed(error, Direction.READ)
-            else:
-                self.breaker.succeeded(Direction.READ)
-                return values
-        return [None] * len(keys)
+        try:
+            return self.fetch(keys, expect_bytes=expect_bytes)
+        except StoreError:
+            return [None] * len(keys)
 
     @override
     async def amget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
-        if self.breaker.allows(Direction.READ):
-            try:
-                values = await self.inner.amget(keys, expect_bytes=expect_bytes)
-            except StoreError as error:
-                self._failed(error, Direction.READ)
-            else:
-                self.breaker.succeeded(Direction.READ)
-                return values
-        return [None] * len(keys)
+        try:
+            return await self.afetch(keys, expect_bytes=expect_bytes)
+        except StoreError:
+            return [None] * len(keys)
+
+    @override
+    def fetch(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
+        if not self.breaker.allows(Direction.READ):
+            raise _left_alone()
+        try:
+            values = self.inner.mget(keys, expect_bytes=expect_bytes)
+        except StoreError as error:
+            self._failed(error, Direction.READ)
+            raise
+        self.breaker.succeeded(Direction.READ)
+        return values
+
+    @override
+    async def afetch(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
+        if not self.breaker.allows(Direction.READ):
+            raise _left_alone()
+        try:
+            values = await self.inner.amget(keys, expect_bytes=expect_bytes)
+        except StoreError as error:
+            self._failed(error, Direction.READ)
+            raise
+        self.breaker.succeeded(Direction.READ)
+        return values
 
     @override
     def mset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
@@ -174,6 +200,10 @@ class FailOpenStore(SafeStore):
         self.breaker.failed(error, direction)
 
 
+def _left_alone() -> StoreConnectionError:
+    return StoreConnectionError("the server failed and is left alone until a probe finds it back", reason="left_alone")
+
+
 class DisabledStore(SafeStore):
     """A cache that is switched off: nothing is found, nothing is kept."""
 
@@ -183,6 +213,14 @@ class DisabledStore(SafeStore):
 
     @override
     async def amget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
+        return [None] * len(keys)
+
+    @override
+    def fetch(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
+        return [None] * len(keys)
+
+    @override
+    async def afetch(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
         return [None] * len(keys)
 
     @override

@@ -132,6 +132,14 @@ class Backend:
             raise _cannot_find()
         return None
 
+    async def known_session(self, session_id: str | None) -> str | None:
+        """The id again where there is such a session; `None` where there is none or the cache cannot tell."""
+        if session_id is None:
+            return None
+        with contextlib.suppress(SessionsUnavailableError):
+            return session_id if await self.session(session_id) else None
+        return None
+
     async def forget_session(self, session_id: str) -> None:
         """Forget a session, if there is one.
 

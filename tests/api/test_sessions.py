@@ -89,6 +89,13 @@ def test_embedding_notes_the_session(api: httpx.Client) -> None:
     assert (data["mine"], data["texts_embedded"]) == (1, 4)
 
 
+def test_embedding_makes_no_session(api: httpx.Client) -> None:
+    """An id that the server has not given is served, and is no session afterwards."""
+    answer = api.post("/api/ai/embeddings", json={"texts": ["a"], "session_id": "B" * 43})
+    assert answer.status_code == 200
+    assert api.get(f"{SESSIONS}/{'B' * 43}").status_code == 404
+
+
 def test_what_cannot_be_read_is_neither_replaced_nor_called_unknown(
     own_valkey: ValkeyServer, namespace: str, serve: Serve
 ) -> None:

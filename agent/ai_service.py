@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from cache.errors import StoreError
 from chains.errors import ModelError
 from chains.matching import rank_jobs
 from chains.schemas import MatchResult, OptimizationResult
@@ -154,7 +155,10 @@ class AIService:
         return str((await model.ainvoke(prompt)).text)
 
     async def _note(self, session_id: str, *, n_texts: int) -> None:
-        found = await self.services.cache.get_session(session_id)
+        try:
+            found = await self.services.cache.find_session(session_id)
+        except StoreError:  # what cannot be read must not be replaced
+            return
         data = {} if found is None else found
         if not isinstance(data, dict):  # a session's data are its owner's to set, and not ours to replace
             return

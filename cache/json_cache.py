@@ -60,6 +60,20 @@ class JsonCache:
         name = build_key(key)
         return self.interpret(name, (await self.store.amget([name]))[0])
 
+    def find(self, key: Key) -> Any | None:
+        """As `get`, but `None` means that there is none.
+
+        Raises:
+            StoreError: the store cannot tell.
+        """
+        name = build_key(key)
+        return self._interpret(name, self.store.fetch([name])[0])
+
+    async def afind(self, key: Key) -> Any | None:
+        """Asynchronous twin of `find`."""
+        name = build_key(key)
+        return self._interpret(name, (await self.store.afetch([name]))[0])
+
     def set(self, key: Key, value: Any, *, made_ms: int = 0) -> bool:
         """Keep a value; True only when the store has confirmed it.
 

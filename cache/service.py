@@ -1,7 +1,7 @@
 """`CacheService`: all six kinds of entry behind one object, under the documented names.
 
 Its methods are asynchronous; `SyncCacheService` has the same ones for blocking callers. A lookup answers `None` and a
-write `False` when the store cannot do it; a failing store raises nothing here.
+write `False` when the store cannot do it; a failing store raises nothing here, but for `find_session`.
 """
 
 from __future__ import annotations
@@ -201,6 +201,14 @@ class CacheService(_Service):
         """The data of a session, or `None`."""
         return await self._sessions.aget(session_id)
 
+    async def find_session(self, session_id: str) -> Any | None:
+        """As `get_session`, but `None` means that there is none: for whoever is about to replace it.
+
+        Raises:
+            StoreError: the store cannot tell.
+        """
+        return await self._sessions.afind(session_id)
+
     async def delete_session(self, session_id: str) -> bool:
         """Forget a session; True only when the store has done it, whether or not there was one."""
         try:
@@ -297,6 +305,14 @@ class SyncCacheService(_Service):
     def get_session(self, session_id: str) -> Any | None:
         """The data of a session, or `None`."""
         return self._sessions.get(session_id)
+
+    def find_session(self, session_id: str) -> Any | None:
+        """As `get_session`, but `None` means that there is none: for whoever is about to replace it.
+
+        Raises:
+            StoreError: the store cannot tell.
+        """
+        return self._sessions.find(session_id)
 
     def delete_session(self, session_id: str) -> bool:
         """Forget a session; True only when the store has done it, whether or not there was one."""

@@ -66,6 +66,18 @@ class Sessions:
         """Asynchronous twin of `get`."""
         return await self._entries.aget(self.key(session_id))
 
+    def find(self, session_id: str) -> Any | None:
+        """As `get`, but `None` means that there is none.
+
+        Raises:
+            StoreError: the store cannot tell.
+        """
+        return self._entries.find(self.key(session_id))
+
+    async def afind(self, session_id: str) -> Any | None:
+        """Asynchronous twin of `find`."""
+        return await self._entries.afind(self.key(session_id))
+
     def set(self, session_id: str, data: Any) -> bool:
         """Keep the data of a session, whose time to live begins anew; True only when the store has confirmed it."""
         return self._entries.set(self.key(session_id), data)

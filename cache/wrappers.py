@@ -12,7 +12,7 @@ from typing_extensions import override
 from cache.breaker import Breaker, Breakers, Direction
 from cache.clock import Clock, SystemClock
 from cache.counters import Counters
-from cache.errors import PartialFailureError, StoreError
+from cache.errors import PartialFailureError, StoreConnectionError, StoreError
 from cache.stores.base import Store
 
 if TYPE_CHECKING:
@@ -27,6 +27,18 @@ T = TypeVar("T")
 
 class SafeStore(Store):
     """A store that never fails the one it serves, and says whether a write was confirmed."""
+
+    @abstractmethod
+    def fetch(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
+        """Read as `mget` does, for whom a miss and a failure are not the same.
+
+        Raises:
+            StoreError: the store could not do it, or is left alone because it could not before.
+        """
+
+    @abstractmethod
+    async def afetch(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
+        """Asynchronous twin of `fetch`."""
 
     @abstractmethod
     def save(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None) -> bool:
@@ -94,6 +106,28 @@ class FailOpenStore(SafeStore):
         else:
             self._succeeded(Direction.READ, part.servers)
         return part.spread(values)
+
+    @override
+    def fetch(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
+        part = self._all(keys)
+        try:
+            values = self.inner.mget(keys, expect_bytes=expect_bytes)
+        except StoreError as error:
+            self._failed(error, Direction.READ, part)
+            raise
+        self._succeeded(Direction.READ, part.servers)
+        return values
+
+    @override
+    async def afetch(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
+        part = self._all(keys)
+        try:
+            values = await self.inner.amget(keys, expect_bytes=expect_bytes)
+        except StoreError as error:
+            self._failed(error, Direction.READ, part)
+            raise
+        self._succeeded(Direction.READ, part.servers)
+        return values
 
     @override
     def mset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
@@ -194,6 +228,13 @@ class FailOpenStore(SafeStore):
             return _Part(len(keys), range(len(keys)), allowed)
         return _Part(len(keys), [n for n, name in enumerate(names) if name in allowed], allowed)
 
+    def _all(self, keys: Sequence[str]) -> _Part:
+        """All keys, where no server is left alone."""
+        part = self._part(keys, Direction.READ)
+        if len(part.positions) < len(keys):
+            raise _left_alone()
+        return part
+
     def _stored(self, part: _Part) -> bool:
         self._succeeded(Direction.WRITE, part.servers)
         self.counters.add(stored=len(part.positions))
@@ -245,6 +286,10 @@ class _Part:
         return spread
 
 
+def _left_alone() -> StoreConnectionError:
+    return StoreConnectionError("the server failed and is left alone until a probe finds it back", reason="left_alone")
+
+
 class DisabledStore(SafeStore):
     """A cache that is switched off: nothing is found, nothing is kept."""
 
@@ -254,6 +299,14 @@ class DisabledStore(SafeStore):
 
     @override
     async def amget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
+        return [None] * len(keys)
+
+    @override
+    def fetch(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
+        return [None] * len(keys)
+
+    @override
+    async def afetch(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
         return [None] * len(keys)
 
     @override

@@ -12,6 +12,7 @@ from agent.api.limits import Gate
 from agent.api.schemas import CacheStats, ClearResponse, HealthResponse, Session, StatsResponse
 from agent.errors import SessionsUnavailableError
 from cache.admin import Health, Stats, Status
+from cache.errors import StoreError
 from cache.keys import Kind
 from cache.sessions import new_session_id
 
@@ -121,13 +122,23 @@ class Backend:
         Raises:
             SessionsUnavailableError: the cache cannot tell.
         """
-        data = await self.services.cache.get_session(session_id)
+        try:
+            data = await self.services.cache.find_session(session_id)
+        except StoreError:
+            raise _cannot_find() from None
         if isinstance(data, dict):
             return self._session(session_id, data)
-        is_on = self.services.settings.cache.is_enabled(Kind.SESSION)
-        if is_on and (await self.health()).status is Status.HEALTHY:
+        if not self.services.settings.cache.is_enabled(Kind.SESSION):
+            raise _cannot_find()
+        return None
+
+    async def known_session(self, session_id: str | None) -> str | None:
+        """The id again where there is such a session; `None` where there is none or the cache cannot tell."""
+        if session_id is None:
             return None
-        raise SessionsUnavailableError("the cache cannot find sessions now: try again")
+        with contextlib.suppress(SessionsUnavailableError):
+            return session_id if await self.session(session_id) else None
+        return None
 
     async def forget_session(self, session_id: str) -> None:
         """Forget a session, if there is one.
@@ -140,6 +151,10 @@ class Backend:
 
     def _session(self, session_id: str, data: dict[str, Any]) -> Session:
         return Session(session_id=session_id, data=data, ttl_s=self.services.settings.cache.ttl_s(Kind.SESSION))
+
+
+def _cannot_find() -> SessionsUnavailableError:
+    return SessionsUnavailableError("the cache cannot find sessions now: try again")
 
 
 def _message(stats: CacheStats) -> str:

@@ -60,7 +60,7 @@ def require_admin(backend: Has, shown: Annotated[HTTPAuthorizationCredentials | 
 
 async def embeddings(body: EmbeddingsRequest, backend: Has) -> Response:
     """Embed texts; only those that the cache does not hold are sent to the model."""
-    answer = await backend.ai.embed(body.texts, body.session_id)
+    answer = await backend.ai.embed(body.texts, await backend.known_session(body.session_id))
     written = await asyncio.to_thread(_written, backend.services.embeddings.model, answer.result)
     return Response(written, media_type="application/json", headers={X_CACHE: answer.found})
 

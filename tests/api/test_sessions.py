@@ -89,6 +89,29 @@ def test_embedding_notes_the_session(api: httpx.Client) -> None:
     assert (data["mine"], data["texts_embedded"]) == (1, 4)
 
 
+def test_embedding_makes_no_session(api: httpx.Client) -> None:
+    """An id that the server has not given is served, and is no session afterwards."""
+    answer = api.post("/api/ai/embeddings", json={"texts": ["a"], "session_id": "B" * 43})
+    assert answer.status_code == 200
+    assert api.get(f"{SESSIONS}/{'B' * 43}").status_code == 404
+
+
+def test_what_cannot_be_read_is_neither_replaced_nor_called_unknown(
+    own_valkey: ValkeyServer, namespace: str, serve: Serve
+) -> None:
+    """Where a lookup fails and a write would not, a session is not told to be gone, and its data stay as they were."""
+    with make_services(own_valkey.url, namespace=namespace) as services:
+        api = serve(create_app(services))
+        where = api.post(SESSIONS, json={"data": {"mine": 1}}).headers["location"]
+        request = {"texts": ["a"], "session_id": where.rpartition("/")[2]}
+        own_valkey.command("ACL", "SETUSER", "default", "-mget")
+        assert api.post("/api/ai/embeddings", json=request).status_code == 200
+        refused = [api.get(where), api.put(where, json={"data": {"mine": 2}})]
+        own_valkey.command("ACL", "SETUSER", "default", "+mget")
+        assert [(answer.status_code, problem(answer)["code"]) for answer in refused] == [(503, "no_sessions")] * 2
+        assert api.get(where).json()["data"] == {"mine": 1}
+
+
 def test_no_key_shows_the_id(own_api: httpx.Client, valkey: ValkeyServer, namespace: str) -> None:
     """Whoever reads the server's keys cannot take over a session."""
     made = own_api.post(SESSIONS, json={"data": {"a": 1}}).json()

@@ -10,7 +10,7 @@ from langchain_core.messages import HumanMessage
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 
 from cache import CacheBackedEmbeddings, CacheSettings, ConfigurationError, InvalidKeyError, MemoryStore, ResponseCache
-from cache.errors import DecodeError, ProviderAnswerError, StoreConnectionError
+from cache.errors import DecodeError, ProviderAnswerError, StoreConnectionError, StoreError
 from cache.keys import Kind
 from cache.opening import open_store
 from cache.service import CacheService, SyncCacheService
@@ -148,6 +148,20 @@ async def test_a_dead_store_is_a_miss_and_an_unconfirmed_write(is_async: bool) -
     health = await service("health_check")
     assert (health["status"], health["reason"]) == ("degraded", "refused")
     assert (await service("get_cache_stats"))["status"] == "degraded"
+
+
+async def test_a_session_that_cannot_be_looked_for_is_not_said_to_be_missing(is_async: bool) -> None:  # noqa: FBT001
+    """Where `get_session` answers None for both, `find_session` raises while the store cannot tell."""
+    store = BrokenStore(StoreConnectionError("gone", reason="refused"))
+    service = make(is_async, store)
+    for _ in range(2):  # the server is asked, and then left alone
+        with pytest.raises(StoreError):
+            await service("find_session", "abc")
+    store.heal()
+    healthy = make(is_async, store)
+    assert await healthy("find_session", "abc") is None
+    await healthy("cache_session", "abc", {"step": 3})
+    assert await healthy("find_session", "abc") == {"step": 3}
 
 
 async def test_switched_off_nothing_is_kept(is_async: bool) -> None:  # noqa: FBT001

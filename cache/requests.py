@@ -13,7 +13,7 @@ import ast
 import hashlib
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -24,6 +24,7 @@ from cache.parameters import OPENAI_BASE_URL
 
 # NaN and the infinities are no JSON: read as what orjson writes apart from null.
 _JSON = json.JSONDecoder(parse_constant=lambda name: {"not_finite": name})
+_JSON_SPACE = " \t\n\r"
 _SEPARATOR = "---"
 Classes = tuple[tuple[str, str], ...]
 Sent = tuple[tuple[str, str | float], ...]
@@ -126,7 +127,9 @@ def canonical_request(
     if isinstance(settings, Uncacheable):
         return settings
     messages = _canonical_prompt(prompt)
-    return messages if isinstance(messages, Uncacheable) else replace(settings, prompt=messages)
+    if isinstance(messages, Uncacheable):
+        return messages
+    return CanonicalRequest(settings.model, settings.parameters, messages, settings.temperature, settings.n)
 
 
 @lru_cache(maxsize=_N_SETTINGS_KEPT)  # a model with ten tools takes 2 ms to read, and is the same in each call
@@ -268,7 +271,10 @@ def _endpoints(settings: dict[str, Any], default_base_url: str | None) -> dict[s
 
 def _canonical_prompt(prompt: str) -> bytes | Uncacheable:
     try:
-        messages = _JSON.decode(prompt)
+        text = prompt.strip(_JSON_SPACE)
+        messages, end = _JSON.raw_decode(text)
+        if end != len(text):  # more follows: it is a text that begins like one
+            messages = None
     except (ValueError, RecursionError):
         messages = None
     if not isinstance(messages, list) or not all(_is_dumped(message) for message in messages):

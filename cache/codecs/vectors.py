@@ -59,6 +59,8 @@ def encode_vectors(
         n views of 64 + 4 d bytes, one buffer behind all.
     """
     n, d = vectors.shape
+    if not n:
+        return []
     words = np.zeros((n, _HEADER_WORDS + d), dtype="<u4")
     words[:, 0] = _MAGIC_WORD
     words[:, _FORMAT] = _FLOAT32_HEAD
@@ -70,7 +72,8 @@ def encode_vectors(
     words[:, _SIZE] = 4 * d
     words[:, _HEADER_WORDS:].view("<f4")[:] = vectors
     words[:, _SUM] = -words.sum(axis=1, dtype=np.uint32)
-    return [memoryview(row).cast("B") for row in words]
+    entries, size_bytes = words.data.cast("B"), HEADER_BYTES + 4 * d
+    return [entries[start : start + size_bytes] for start in range(0, len(entries), size_bytes)]
 
 
 def decode_vectors(raws: Sequence[bytes | None], key_tags: bytes, *, now_s: float) -> DecodedVectors:
@@ -164,7 +167,8 @@ def encode_vector(vector: FloatArray, header: Header) -> bytes:
 
 
 def _inverse_norms(vectors: FloatArray) -> FloatArray:
-    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+    wide = vectors.astype(np.float64)
+    norms = np.sqrt(np.vecdot(wide, wide))
     inverse = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
     capped: FloatArray = np.minimum(inverse, np.finfo(np.float32).max).astype("<f4")
     return capped

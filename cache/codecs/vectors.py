@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float32]
 _HEADER_WORDS = HEADER_BYTES // 4
-_BLOCK_ROWS = 64
+_BLOCK_ROWS = 16
 _FLOAT32_HEAD = int.from_bytes(bytes((VERSION, 0, ElementType.FLOAT32, 0)), "little")
 _MAGIC_WORD = int.from_bytes(MAGIC, "little")
 _FORMAT, _CREATED, _TTL, _MADE, _NORM, _KEY_ID, _TAG, _SIZE, _SUM = 1, 2, 3, 4, 6, 7, 8, 14, 15
@@ -96,9 +96,9 @@ def decode_vectors(raws: Sequence[bytes | None], key_tags: bytes, *, now_s: floa
 
 def _joined(raws: Sequence[bytes | None]) -> npt.NDArray[np.uint32] | None:
     """Entries of one size as rows of words, in a new buffer; `None` where they are of several, or some are absent."""
-    sizes_bytes = {-1 if raw is None else len(raw) for raw in raws}
-    size_bytes = sizes_bytes.pop()
-    if sizes_bytes or size_bytes <= HEADER_BYTES or size_bytes % 4:
+    sizes_bytes = set() if None in raws else set(map(len, raws))  # type: ignore[arg-type]  # none is None
+    size_bytes = sizes_bytes.pop() if len(sizes_bytes) == 1 else 0
+    if size_bytes <= HEADER_BYTES or size_bytes % 4:
         return None
     words = np.empty((len(raws), size_bytes // 4), dtype="<u4")
     for start in range(0, len(raws), _BLOCK_ROWS):  # joined at once, they would be in memory three times

@@ -32,7 +32,7 @@ def pack(commands: Sequence[Command]) -> list[bytes | memoryview]:
     Returns:
         Parts to be sent one after the other; a single one, unless the commands hold views of memory.
     """
-    if not any(type(part) is memoryview for command in commands for part in command):
+    if not any(memoryview in map(type, command) for command in commands):
         return [b"".join([hiredis.pack_command(command) for command in commands])]  # type: ignore[arg-type]  # means tuple[..., ...]
     parts: list[bytes | memoryview] = []
     small: list[bytes] = []

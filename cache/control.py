@@ -158,13 +158,19 @@ class Controls:
             ConfigurationError: the configuration cannot be used.
             InvalidTTLError: its time to live cannot be used.
         """
-        control = next((control for me, control in reversed(_controls.get()) if me is self._me), _PLAIN)
-        changes = (metadata or {}).get(METADATA_NAME)
+        asked = _controls.get()
+        control = next((control for me, control in reversed(asked) if me is self._me), _PLAIN) if asked else _PLAIN
+        changes = metadata.get(METADATA_NAME) if metadata else None
         if changes is None:
             return control
         if not isinstance(changes, dict):
             raise ConfigurationError(f"expected metadata[{METADATA_NAME!r}] to be a dictionary, got {changes!r}")
         return control.merged(changes)
+
+    @property
+    def are_observed(self) -> bool:
+        """Whether anybody observes in this context, this cache or another one."""
+        return bool(_observers.get())
 
     def note(self, seen: Seen) -> None:
         """Tell all who observe in this context."""

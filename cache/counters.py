@@ -46,7 +46,8 @@ class Counters:
     def add(self, **numbers: int) -> None:
         """Add to the plain numbers of `Counts`, by name."""
         with self._lock:
-            self._numbers.update(numbers)
+            for name, n in numbers.items():
+                self._numbers[name] += n
 
     def add_reason(self, what: str, reason: str, n: int = 1) -> None:
         """Add to one of the numbers by reason: `unreadable`, `failures` or `skipped`."""

@@ -19,7 +19,7 @@ from cache.codecs.vectors import DecodedVectors, FloatArray, decode_vectors, enc
 from cache.entry import HEADER_BYTES
 from cache.errors import ProviderAnswerError
 from cache.flight import Flights, Landed, Lead, Level, Turn, Wait, Waiter
-from cache.keys import HASH_BYTES, ContentHasher, Key, Kind, build_key, cross_all, rest_tag
+from cache.keys import HASH_BYTES, ContentHasher, Kind, before_hash, cross_all, rest_tag
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("resumecache")
 Progress = Callable[[int, int], None]
 _WIDTH_PROBE = "blank"  # embedded to learn how wide the vectors are when a batch holds nothing but blank texts
-_NO_HASH = "0" * 2 * HASH_BYTES
 
 
 class Role(StrEnum):
@@ -131,9 +130,7 @@ class EmbeddingSpace:
             role: ContentHasher((Kind.EMBEDDING, self.model, role, self.parameters), secret=self.secret)
             for role in Role
         }
-        self._rest = build_key(
-            Key(Kind.EMBEDDING, model=self.model, namespace=self.namespace, content_hash=_NO_HASH)
-        ).removesuffix(_NO_HASH)
+        self._rest = before_hash(Kind.EMBEDDING, self.model, self.namespace)
         self._rest_tag = rest_tag(self._rest)
 
     def keys(self, texts: Sequence[str], role: Role) -> tuple[list[str], bytes]:

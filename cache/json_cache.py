@@ -67,12 +67,12 @@ class JsonCache:
             StoreError: the store cannot tell.
         """
         name = build_key(key)
-        return self._interpret(name, self.store.fetch([name])[0])
+        return self.interpret(name, self.store.fetch([name])[0])
 
     async def afind(self, key: Key) -> Any | None:
         """Asynchronous twin of `find`."""
         name = build_key(key)
-        return self._interpret(name, (await self.store.afetch([name]))[0])
+        return self.interpret(name, (await self.store.afetch([name]))[0])
 
     def set(self, key: Key, value: Any, *, made_ms: int = 0) -> bool:
         """Keep a value; True only when the store has confirmed it.

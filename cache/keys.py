@@ -19,6 +19,7 @@ import hmac
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, assert_never
 from urllib.parse import quote, unquote
 
@@ -34,6 +35,8 @@ MAX_SEGMENT_CHARS = 512
 _CONTENT_HASH = re.compile(r"[0-9a-f]{32}")
 _TAG_BYTES = 8
 HASH_BYTES = 16
+_NO_HASH = "0" * 2 * HASH_BYTES
+_N_RESTS_KEPT = 1024
 
 Field = str | bytes | int | None
 
@@ -102,6 +105,16 @@ def build_key(key: Key) -> str:
     if stray:  # left out, it would let two keys meet that are not equal
         raise InvalidKeyError(f"expected no {stray[0]} in a key of kind {key.kind}, got one")
     return ":".join((*_namespace_part(key.namespace), prefix, *(_segment(key, name) for name in names)))
+
+
+@lru_cache(maxsize=_N_RESTS_KEPT)
+def before_hash(kind: Kind, model: str, namespace: str | None) -> str:
+    """What stands before the content hash in the keys of a model: a key of its kind, with the hash left out.
+
+    Raises:
+        InvalidKeyError: the model cannot stand in a key.
+    """
+    return build_key(Key(kind, model=model, namespace=namespace, content_hash=_NO_HASH)).removesuffix(_NO_HASH)
 
 
 def parse_key(text: str) -> Key:
@@ -308,6 +321,7 @@ def key_tag(key: str) -> bytes:
     return cross(rest_tag(":".join(parts)), content)
 
 
+@lru_cache(maxsize=_N_RESTS_KEPT)  # a cache has few: one for each model or user
 def rest_tag(rest: str) -> bytes:
     """The part of a key's tag that does not come from its content hash; `rest` is the key with that left out."""
     return hashlib.sha256(rest.encode()).digest()[:_TAG_BYTES]

@@ -13,7 +13,7 @@ import ast
 import hashlib
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -24,6 +24,7 @@ from cache.parameters import OPENAI_BASE_URL
 
 # NaN and the infinities are no JSON: read as what orjson writes apart from null.
 _JSON = json.JSONDecoder(parse_constant=lambda name: {"not_finite": name})
+_JSON_SPACE = " \t\n\r"
 _SEPARATOR = "---"
 Classes = tuple[tuple[str, str], ...]
 
@@ -142,7 +143,9 @@ def canonical_request(
     if isinstance(settings, Uncacheable):
         return settings
     asking = _text(prompt) if is_text else _canonical_prompt(prompt, is_continued=_CONTINUED in llm_string)
-    return asking if isinstance(asking, Uncacheable) else replace(settings, prompt=asking)
+    if isinstance(asking, Uncacheable):
+        return asking
+    return CanonicalRequest(settings.model, settings.parameters, asking, settings.temperature, settings.n)
 
 
 @lru_cache(maxsize=_N_SETTINGS_KEPT)  # a model with ten tools takes 2 ms to read, and is the same in each call
@@ -274,7 +277,10 @@ def _endpoints(settings: dict[str, Any], default_base_url: str | None, client_ur
 
 def _canonical_prompt(prompt: str, *, is_continued: bool = False) -> bytes | Uncacheable:
     try:
-        messages = _JSON.decode(prompt)
+        text = prompt.strip(_JSON_SPACE)
+        messages, end = _JSON.raw_decode(text)
+        if end != len(text):  # more follows: it is a text that begins like one
+            messages = None
     except (ValueError, RecursionError):
         messages = None
     if not isinstance(messages, list) or not all(_is_dumped(message) for message in messages):

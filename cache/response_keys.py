@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cache.errors import InvalidKeyError
-from cache.keys import ContentHasher, Key, Kind, build_key
+from cache.keys import ContentHasher, Kind, before_hash
 from cache.requests import CanonicalRequest, Uncacheable, canonical_request
 
 if TYPE_CHECKING:
@@ -71,9 +71,9 @@ class ResponseKeys:
             return Uncacheable("temperature")
         if request.n > 1 and not self._cache_n:
             return Uncacheable("several_answers")
-        digest = self._hasher.digest(request.model, request.parameters, request.prompt)
-        key = Key(Kind.OPENAI_RESPONSE, model=request.model, content_hash=digest.hex(), namespace=self._namespace)
         try:
-            return KeyedRequest(build_key(key), request)
+            start_of_key = before_hash(Kind.OPENAI_RESPONSE, request.model, self._namespace)
         except InvalidKeyError:
             return Uncacheable("model_name")
+        digest = self._hasher.digest(request.model, request.parameters, request.prompt)
+        return KeyedRequest(start_of_key + digest.hex(), request)

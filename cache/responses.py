@@ -346,7 +346,8 @@ class ResponseCache(Closing, BaseCache):
             _log.debug("miss %s", ask.key)
             return None
         self._counters.add(hits=1, saved_ms=header.made_ms)
-        self._controls.note(Seen(Outcome.HIT, ask.key, age_s=self._clock.now_s() - header.created_s))
+        if self._controls.are_observed:
+            self._controls.note(Seen(Outcome.HIT, ask.key, age_s=self._clock.now_s() - header.created_s))
         _log.debug("hit %s", ask.key)
         return [as_hit(generation) for generation in generations]
 

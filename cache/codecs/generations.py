@@ -7,7 +7,7 @@ comes from the store. Sources: langchain_core.outputs, langchain_core.messages.a
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 from langchain_core.messages import AIMessage
@@ -25,6 +25,24 @@ if TYPE_CHECKING:
 
 _VERSION = 1
 _DERIVED = {"id", "type"}
+_PLAIN_FIELDS = {"content", "additional_kwargs", "response_metadata", "name", "tool_calls", "usage_metadata"}
+_MESSAGE_FIELDS = _PLAIN_FIELDS | {"id", "type", "invalid_tool_calls"}
+_GENERATION_FIELDS = {"text", "generation_info", "type", "message"}
+_CALL_FIELDS = {"name", "args", "id", "type"}
+_COUNTS = {"input_tokens", "output_tokens", "total_tokens"}
+_DETAILS = {
+    "input_token_details": {"audio", "cache_creation", "cache_read"},
+    "output_token_details": {"audio", "reasoning"},
+}
+_ONLY_INT = {int}
+_USAGE_FIELDS = _COUNTS | _DETAILS.keys()
+# A version of LangChain with further fields makes its objects itself.
+_HAS_KNOWN_FIELDS = AIMessage.model_fields.keys() == _MESSAGE_FIELDS and not AIMessage.__private_attributes__
+_HAS_KNOWN_FIELDS &= (
+    ChatGeneration.model_fields.keys() == _GENERATION_FIELDS and not ChatGeneration.__private_attributes__
+)
+_set = object.__setattr__
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def encode_generations(generations: Sequence[Generation]) -> bytes | None:
@@ -87,9 +105,84 @@ def _encode(generation: Generation) -> dict[str, Any]:
 def _decode(item: dict[str, Any], response_class: type[BaseModel] | None) -> Generation:
     if "message" not in item:
         return Generation(text=item["text"], generation_info=item["info"])
-    message = AIMessage(**{"content": "", **item["message"]})
+    message = _plain_message(item["message"]) or AIMessage(**{"content": "", **item["message"]})
     restore_parsed(message, response_class)
-    return ChatGeneration(message=message, generation_info=item["info"])
+    return _chat_generation(message, item["info"])
+
+
+def _plain_message(fields: dict[str, Any]) -> AIMessage | None:
+    """What `AIMessage(**fields)` makes, without its validation; `None` where a field needs it.
+
+    Of the fields of a plain answer validation derives nothing but their defaults, and costs more than all the rest.
+    """
+    content, name = fields.get("content", ""), fields.get("name")
+    extra, said = fields.get("additional_kwargs", {}), fields.get("response_metadata", {})
+    usage, calls = fields.get("usage_metadata"), fields.get("tool_calls", [])
+    is_plain = (
+        _HAS_KNOWN_FIELDS
+        and fields.keys() <= _PLAIN_FIELDS
+        and type(content) is str
+        and (name is None or type(name) is str)
+        and type(said) is dict
+        and type(extra) is dict
+        and "tool_calls" not in extra
+        and (usage is None or _is_plain_usage(usage))
+        and type(calls) is list
+        and all(map(_is_plain_call, calls))
+    )
+    if not is_plain:
+        return None
+    values = {
+        "content": content, "additional_kwargs": extra, "response_metadata": said, "type": "ai", "name": name,
+        "id": None, "tool_calls": calls, "invalid_tool_calls": [], "usage_metadata": usage,
+    }  # fmt: skip
+    return _made(AIMessage, values, {"content", *fields}, {})
+
+
+def _chat_generation(message: AIMessage, info: Any) -> ChatGeneration:
+    """What `ChatGeneration(message=..., generation_info=...)` makes, without its validation where there is none."""
+    if not _HAS_KNOWN_FIELDS or type(message.content) is not str or not (info is None or type(info) is dict):
+        return ChatGeneration(message=message, generation_info=info)
+    values = {"text": message.text, "generation_info": info, "type": "ChatGeneration", "message": message}
+    return _made(ChatGeneration, values, {"message", "generation_info", "text"}, None)
+
+
+def _is_plain_usage(usage: Any) -> bool:
+    if type(usage) is not dict or not usage.keys() <= _USAGE_FIELDS or not usage.keys() >= _COUNTS:
+        return False
+    for name, value in usage.items():
+        allowed = _DETAILS.get(name)
+        if allowed is None:
+            if type(value) is not int:
+                return False
+        elif (
+            type(value) is not dict
+            or not value.keys() <= allowed
+            or not _ONLY_INT.issuperset(map(type, value.values()))
+        ):
+            return False
+    return True
+
+
+def _is_plain_call(call: Any) -> bool:
+    return (
+        type(call) is dict
+        and call.keys() == _CALL_FIELDS
+        and type(call["name"]) is str
+        and type(call["args"]) is dict
+        and (call["id"] is None or type(call["id"]) is str)
+        and call["type"] == "tool_call"
+    )
+
+
+def _made(cls: type[Model], values: dict[str, Any], given: set[str], extra: dict[str, Any] | None) -> Model:
+    """An object of a pydantic class, by its four documented parts; `model_construct` is slower than validation."""
+    made = cls.__new__(cls)
+    _set(made, "__dict__", values)
+    _set(made, "__pydantic_fields_set__", given)
+    _set(made, "__pydantic_extra__", extra)
+    _set(made, "__pydantic_private__", None)
+    return made
 
 
 def restore_parsed(message: AIMessage, response_class: type[BaseModel] | None) -> None:

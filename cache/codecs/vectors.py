@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float32]
 _HEADER_WORDS = HEADER_BYTES // 4
-_BLOCK_ROWS = 64
+_BLOCK_ROWS = 16
 _FLOAT32_HEAD = int.from_bytes(bytes((VERSION, 0, ElementType.FLOAT32, 0)), "little")
 _MAGIC_WORD = int.from_bytes(MAGIC, "little")
 _FORMAT, _CREATED, _TTL, _MADE, _NORM, _KEY_ID, _TAG, _SIZE, _SUM = 1, 2, 3, 4, 6, 7, 8, 14, 15
@@ -59,6 +59,8 @@ def encode_vectors(
         n views of 64 + 4 d bytes, one buffer behind all.
     """
     n, d = vectors.shape
+    if not n:
+        return []
     words = np.zeros((n, _HEADER_WORDS + d), dtype="<u4")
     words[:, 0] = _MAGIC_WORD
     words[:, _FORMAT] = _FLOAT32_HEAD
@@ -70,7 +72,8 @@ def encode_vectors(
     words[:, _SIZE] = 4 * d
     words[:, _HEADER_WORDS:].view("<f4")[:] = vectors
     words[:, _SUM] = -words.sum(axis=1, dtype=np.uint32)
-    return [memoryview(row).cast("B") for row in words]
+    entries, size_bytes = words.data.cast("B"), HEADER_BYTES + 4 * d
+    return [entries[start : start + size_bytes] for start in range(0, len(entries), size_bytes)]
 
 
 def decode_vectors(raws: Sequence[bytes | None], key_tags: bytes, *, now_s: float) -> DecodedVectors:
@@ -93,9 +96,9 @@ def decode_vectors(raws: Sequence[bytes | None], key_tags: bytes, *, now_s: floa
 
 def _joined(raws: Sequence[bytes | None]) -> npt.NDArray[np.uint32] | None:
     """Entries of one size as rows of words, in a new buffer; `None` where they are of several, or some are absent."""
-    sizes_bytes = {-1 if raw is None else len(raw) for raw in raws}
-    size_bytes = sizes_bytes.pop()
-    if sizes_bytes or size_bytes <= HEADER_BYTES or size_bytes % 4:
+    sizes_bytes = set() if None in raws else set(map(len, raws))  # type: ignore[arg-type]  # none is None
+    size_bytes = sizes_bytes.pop() if len(sizes_bytes) == 1 else 0
+    if size_bytes <= HEADER_BYTES or size_bytes % 4:
         return None
     words = np.empty((len(raws), size_bytes // 4), dtype="<u4")
     for start in range(0, len(raws), _BLOCK_ROWS):  # joined at once, they would be in memory three times
@@ -164,7 +167,8 @@ def encode_vector(vector: FloatArray, header: Header) -> bytes:
 
 
 def _inverse_norms(vectors: FloatArray) -> FloatArray:
-    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+    wide = vectors.astype(np.float64)
+    norms = np.sqrt(np.vecdot(wide, wide))
     inverse = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
     capped: FloatArray = np.minimum(inverse, np.finfo(np.float32).max).astype("<f4")
     return capped

@@ -19,6 +19,7 @@ _SCAN_COUNT = 1000
 INFO: list[Command] = [("INFO",), ("DBSIZE",)]
 PING: list[Command] = [("PING",)]
 OK, PONG = (b"OK",), (b"PONG",)
+_VALUE_TYPES = {bytes, type(None)}
 
 
 def gets(keys: Sequence[str]) -> list[Command]:
@@ -83,7 +84,7 @@ def values(replies: Sequence[Any], n: int) -> list[bytes | None]:
     [reply] = replies
     if isinstance(reply, Exception):
         raise to_store_error(reply) from reply
-    if not isinstance(reply, list) or len(reply) != n or not all(v is None or type(v) is bytes for v in reply):
+    if not isinstance(reply, list) or len(reply) != n or not _VALUE_TYPES.issuperset(map(type, reply)):
         raise unexpected(reply)
     return reply
 

@@ -8,7 +8,6 @@ read and write of the socket is given what is left until then.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import socket
 import ssl
@@ -33,7 +32,7 @@ from cache.stores.urls import without_password
 from cache.stores.wire import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 CONNECT_TIMEOUT_S = 5.0
@@ -91,15 +90,23 @@ def again(failure: StoreError) -> StoreError:
     return type(failure)(str(failure), reason=failure.reason)
 
 
-@contextlib.contextmanager
-def translated() -> Iterator[None]:
+class _Translation:
+    """A class, as a generator costs a small command more than all else that is done here."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, StoreError):
+            raise to_store_error(error) from error
+
+
+def translated() -> _Translation:
     """The one place where errors of redis-py become ours."""
-    try:
-        yield
-    except StoreError:
-        raise
-    except Exception as error:
-        raise to_store_error(error) from error
+    return _TRANSLATION
+
+
+_TRANSLATION = _Translation()
 
 
 class DeadlineSocket:

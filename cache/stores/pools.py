@@ -63,7 +63,8 @@ class SyncPool:
         """Give back a connection that is ready for the next command."""
         with self._changed:
             self._idle.append(connection)
-            self._changed.notify()
+            if self._n_waiting:
+                self._changed.notify()
 
     def discard(self, connection: Any) -> None:
         """Close a connection that must not be used again."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _MOST_PARTS = 512  # of one call of the system, which takes 1024
 _READ_BYTES = 128 * 2**10
+_SLACK_S = 0.001  # that a read may end late
 _NOT_YET = object()
 
 
@@ -31,22 +32,28 @@ def pack(commands: Sequence[Command]) -> list[bytes | memoryview]:
     Returns:
         Parts to be sent one after the other; a single one, unless the commands hold views of memory.
     """
-    if not any(type(part) is memoryview for command in commands for part in command):
+    if not any(memoryview in map(type, command) for command in commands):
         return [b"".join([hiredis.pack_command(command) for command in commands])]  # type: ignore[arg-type]  # means tuple[..., ...]
     parts: list[bytes | memoryview] = []
-    small = bytearray()
+    small: list[bytes] = []
     for command in commands:
-        small += b"*%d\r\n" % len(command)
+        small.append(b"*%d\r\n" % len(command))
         for part in command:
-            if isinstance(part, memoryview) and part.c_contiguous:
-                small += b"$%d\r\n" % part.nbytes
-                parts += (bytes(small), part.cast("B"))
-                small = bytearray(b"\r\n")
+            if type(part) is memoryview and part.c_contiguous:
+                small.append(b"$%d\r\n" % part.nbytes)
+                parts += (b"".join(small), part if part.format == "B" else part.cast("B"))
+                small = [b"\r\n"]
             else:
-                data = str(part).encode() if isinstance(part, str | int) else bytes(part)
-                small += b"$%d\r\n%b\r\n" % (len(data), data)
-    parts.append(bytes(small))
+                data = _as_bytes(part)
+                small.append(b"$%d\r\n%b\r\n" % (len(data), data))
+    parts.append(b"".join(small))
     return parts
+
+
+def _as_bytes(part: str | bytes | int | memoryview) -> bytes:
+    if isinstance(part, str):
+        return part.encode()
+    return b"%d" % part if isinstance(part, int) else bytes(part)
 
 
 class Wire:
@@ -66,6 +73,7 @@ class Wire:
             protocolError=redis_errors.InvalidResponse, replyError=to_error, notEnoughData=_NOT_YET
         )
         self._buffer = bytearray(_READ_BYTES)
+        self._timeout_s = -1.0
         self._poll = select.poll() if hasattr(select, "poll") else None  # Windows has none
         if self._poll is not None:
             self._poll.register(sock.fileno(), select.POLLIN)
@@ -129,4 +137,6 @@ class Wire:
         left_s = expires_s - time.monotonic()
         if left_s <= 0:
             raise TimeoutError("no time left")
-        self._sock.settimeout(left_s)
+        if not left_s <= self._timeout_s < left_s + _SLACK_S:  # what is set already is near enough
+            self._sock.settimeout(left_s)
+            self._timeout_s = left_s

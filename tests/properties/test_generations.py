@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import orjson
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, Generation
+from pydantic import BaseModel
 
 from cache.codecs.generations import decode_generations, encode_generations
 from cache.errors import EntryError
@@ -53,6 +58,57 @@ def test_any_answer_of_json_values_comes_back_equal(generations: list[Generation
     raw = encode_generations(generations)
     assert raw is not None
     assert decode_generations(raw) == generations
+
+
+PLAIN_USAGES = st.none() | st.fixed_dictionaries(
+    {"input_tokens": COUNTS | JSON, "output_tokens": COUNTS, "total_tokens": COUNTS},
+    optional={
+        "input_token_details": st.dictionaries(st.sampled_from(["audio", "cache_read", "own"]), COUNTS) | JSON,
+        "output_token_details": st.dictionaries(st.sampled_from(["audio", "reasoning"]), COUNTS | JSON),
+    },
+)
+STORED_CALLS = st.fixed_dictionaries(
+    {"name": TEXTS | JSON, "args": DICTS | JSON, "id": CALL_IDS | JSON},
+    optional={"type": st.just("tool_call") | JSON, "own": JSON},
+)
+STORED = st.fixed_dictionaries(
+    {},
+    optional={
+        "content": TEXTS | BLOCKS | JSON,
+        "additional_kwargs": DICTS | st.fixed_dictionaries({"tool_calls": JSON}) | JSON,
+        "response_metadata": DICTS | JSON,
+        "name": st.none() | TEXTS | JSON,
+        "tool_calls": st.lists(STORED_CALLS, max_size=2) | JSON,
+        "invalid_tool_calls": st.lists(BAD_CALLS, max_size=1) | JSON,
+        "usage_metadata": PLAIN_USAGES | JSON,
+        "id": st.none() | TEXTS,
+        "own": JSON,
+    },
+)
+
+
+def parts(made: BaseModel) -> tuple[Any, ...]:
+    """All that a pydantic object is: its class, its values in their order, and what pydantic keeps beside them."""
+    values = {name: parts(value) if isinstance(value, BaseModel) else value for name, value in vars(made).items()}
+    types = {name: type(value) for name, value in values.items()}
+    kept = (made.model_fields_set, made.__pydantic_extra__, made.__pydantic_private__)
+    dumped = orjson.dumps(orjson.loads(made.model_dump_json()), option=orjson.OPT_SORT_KEYS)  # 1 is not 1.0 there
+    return type(made), list(values), values, types, kept, dumped
+
+
+@settings(max_examples=200)
+@given(STORED, INFOS | JSON)
+def test_reading_makes_what_langchain_makes(fields: dict[str, Any], info: Any) -> None:
+    """A stored message becomes, part by part, the object that LangChain's validation makes of it, or is refused too."""
+    raw = orjson.dumps({"v": 1, "generations": [{"message": fields, "info": info}]})
+    try:
+        made = ChatGeneration(message=AIMessage(**{"content": "", **copy.deepcopy(fields)}), generation_info=info)
+    except (ValueError, TypeError, AttributeError):
+        with pytest.raises(EntryError):
+            decode_generations(raw)
+        return
+    [read] = decode_generations(raw)
+    assert parts(read) == parts(made)
 
 
 @given(st.lists(GENERATIONS, min_size=1, max_size=2), st.characters(categories=["Cs"]))

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 _FIRST_PAUSE_S = 0.01
-_LONGEST_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)

@@ -368,6 +368,34 @@ async def test_two_batches_in_opposite_order_do_not_wait_for_each_other(
             assert [[one[0].text for one in result.generations] for result in results] == batches * 2
 
 
+class Meeting(ResponseCache):
+    """A cache where the first lookups of two threads meet before either of them goes on."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryStore(), settings=SETTINGS)
+        self._both_lead = threading.Barrier(2)
+        self._of_thread = threading.local()
+
+    @override
+    def lookup(self, prompt: str, llm_string: str) -> Any:
+        found = super().lookup(prompt, llm_string)
+        if not hasattr(self._of_thread, "has_met"):
+            self._of_thread.has_met = True
+            self._both_lead.wait(PATIENCE_S)
+        return found
+
+
+async def test_two_batches_that_lead_what_the_other_wants_ask_for_themselves(threads: ThreadPoolExecutor) -> None:
+    """When each of two completion calls leads one prompt and wants the other's, neither waits."""
+    model = GatedLLM(cache=Meeting())
+    calls = [asyncio.wrap_future(threads.submit(model.generate, batch)) for batch in (["a", "b"], ["b", "a"])]
+    await model.gate.arrived(2)  # neither has found what the other would only store later
+    model.gate.open()
+    results = await asyncio.gather(*calls)
+    assert [[one[0].text for one in result.generations] for result in results] == [["a", "b"], ["b", "a"]]
+    assert model.gate.n_requests == 4
+
+
 @pytest.mark.parametrize("kind", [GatedModel, GatedLLM])
 async def test_a_batch_that_asks_the_same_twice_does_not_wait_for_itself(
     kind: type[GatedModel | GatedLLM], in_memory: ResponseCache, threads: ThreadPoolExecutor

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ValidationError
 
 from cache.errors import StoreError
 from chains.errors import ModelError
-from chains.matching import rank_jobs
+from chains.matching import rank_by_vectors, rank_jobs
 from chains.schemas import MatchResult, OptimizationResult
+from chains.vectors import flat, pool, split_documents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -124,9 +125,27 @@ class AIService:
             jobs: the ads; their paths come back as `source`.
             top_k: how many to give; `None` gives all.
         """
-        seen, embeddings = _Seen(), self.services.embeddings
-        ranking = await self.compute(lambda: rank_jobs(resume, jobs, top_k, embeddings=embeddings, on_progress=seen))
+        seen = _Seen()
+        ranking = await (self._rank_here if self.services.is_local else self._rank)(resume, jobs, top_k, seen)
         return Answer(ranking, seen.found)
+
+    async def _rank_here(
+        self, resume: Document, jobs: Sequence[Document], top_k: int | None, seen: _Seen
+    ) -> list[MatchResult]:
+        embeddings = self.services.embeddings
+        try:
+            return await self.compute(lambda: rank_jobs(resume, jobs, top_k, embeddings=embeddings, on_progress=seen))
+        except asyncio.CancelledError:
+            seen.is_left = True
+            raise
+
+    async def _rank(
+        self, resume: Document, jobs: Sequence[Document], top_k: int | None, seen: _Seen
+    ) -> list[MatchResult]:
+        """Rank with a model that is waited for: meanwhile no thread is held."""
+        chunks = await self.compute(split_documents, [resume.text, *(job.text for job in jobs)])
+        vectors = await self.services.embeddings.aembed_array(flat(chunks), on_progress=seen)
+        return await self.compute(lambda: rank_by_vectors(resume, jobs, pool(chunks, vectors), top_k))
 
     async def compute(self, function: Callable[..., Result], *args: Any) -> Result:
         """Run what keeps a processor busy in a thread, when its turn comes."""
@@ -139,7 +158,7 @@ class AIService:
         found = _parsed(schema, kept)
         if found is not None:
             return Answer(found, Found.HIT)
-        if self.services.chat_model is None:  # nobody is waited for: the chain only computes
+        if self.services.is_local:
             return Answer(await self.compute(lambda: chain.invoke(request)), Found.MISS)
         return Answer(await chain.ainvoke(request), Found.MISS)
 
@@ -169,13 +188,21 @@ class AIService:
 
 
 class _Seen:
-    """What a lookup of many texts has found: the first report of progress tells, and none comes where all is there."""
+    """What a lookup of many texts has found: the first report of progress tells, and none comes where all is there.
+
+    Attributes:
+        found: how much was in the cache.
+        is_left: whether nobody waits any more: then the next report ends the work.
+    """
 
     def __init__(self) -> None:
         self.found = Found.HIT
+        self.is_left = False
         self._is_told = False
 
     def __call__(self, n_ready: int, _n_all: int) -> None:
+        if self.is_left:
+            raise asyncio.CancelledError
         if not self._is_told:
             self._is_told = True
             self.found = Found.PARTIAL if n_ready else Found.MISS

@@ -14,6 +14,7 @@ from cache.opening import open_store
 from cache.results import PairResults
 from cache.service import CacheService
 from chains.asking import name_of
+from chains.local_embeddings import LocalEmbeddings
 from chains.matching import build_match_chain, match_variant
 from chains.models import build_chat_model, build_embeddings
 from chains.optimization import build_optimize_chain, optimization_variant
@@ -82,6 +83,11 @@ class Services:
         """The same model with other settings of its answers."""
         remote = self.settings.remote_models()
         return build_chat_model(remote, cache=self.responses, temperature=temperature, max_tokens=max_tokens)
+
+    @cached_property
+    def is_local(self) -> bool:
+        """Whether this machine does all the work, so that nobody is waited for."""
+        return self.chat_model is None and isinstance(self.embeddings.underlying, LocalEmbeddings)
 
     @cached_property
     def match_chain(self) -> Runnable[Any, MatchResult]:

@@ -40,16 +40,21 @@ def document_vectors(
     Returns:
         float32, shape (n, d); the zero vector for a blank document.
     """
-    chunks = [split_text(text, max_chars=CHUNK_CHARS) for text in texts]
-    return pool(chunks, embeddings.embed_array(_flat(chunks), on_progress=on_progress))
+    chunks = split_documents(texts)
+    return pool(chunks, embeddings.embed_array(flat(chunks), on_progress=on_progress))
 
 
 async def adocument_vectors(
     texts: Sequence[str], embeddings: ArrayEmbeddings, *, on_progress: Progress | None = None
 ) -> Matrix:
     """Asynchronous twin of `document_vectors`."""
-    chunks = [split_text(text, max_chars=CHUNK_CHARS) for text in texts]
-    return pool(chunks, await embeddings.aembed_array(_flat(chunks), on_progress=on_progress))
+    chunks = split_documents(texts)
+    return pool(chunks, await embeddings.aembed_array(flat(chunks), on_progress=on_progress))
+
+
+def split_documents(texts: Sequence[str]) -> list[list[str]]:
+    """The chunks of each document."""
+    return [split_text(text, max_chars=CHUNK_CHARS) for text in texts]
 
 
 def pool(chunks: Sequence[Sequence[str]], vectors: Matrix) -> Matrix:
@@ -74,5 +79,6 @@ def pool(chunks: Sequence[Sequence[str]], vectors: Matrix) -> Matrix:
     return pooled
 
 
-def _flat(chunks: Sequence[Sequence[str]]) -> list[str]:
+def flat(chunks: Sequence[Sequence[str]]) -> list[str]:
+    """The chunks of all documents as one batch, in order."""
     return [piece for pieces in chunks for piece in pieces]

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import openai
 import pytest
 from pydantic import create_model
 
-from agent.ai_service import AIService
+from agent.ai_service import AIService, Answer, Found
 from agent.settings import Settings
 from agent.wiring import Services
 from cache import CacheSettings, InvalidKeyError
 from cache.stores import store_from_url
 from chains import matching, optimization
+from chains.documents import Document
 from chains.errors import ModelError, PromptInputError
 from chains.models import DEFAULT_TIMEOUT_S
 from chains.schemas import MatchExplanation, ProposedEdits
-from tests.integration.calling import World, auntil
-from tests.openai_server import CHAT, OpenAIServer
+from tests.integration.calling import World, auntil, until
+from tests.openai_server import CHAT, EMBEDDINGS, OpenAIServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-    from pathlib import Path
     from types import ModuleType
 
     from langchain_core.runnables import Runnable
@@ -52,6 +54,8 @@ EDIT = {
     "evidence": "Skills: Docker, AWS, Helm, Python",
 }
 IMPATIENT_S = 0.1
+N_WAITING = 8
+N_JOBS = 400
 FAILURES: dict[str, type[openai.OpenAIError]] = {
     "429": openai.RateLimitError,
     "500": openai.InternalServerError,
@@ -318,6 +322,43 @@ async def test_known_vectors_are_served_while_the_provider_fails(
         await ai.get_embeddings(["known", "new"], "session")
     assert await ai.get_embeddings(["known", ""]) == cold
     assert stored() == before
+
+
+# --- rank ------------------------------------------------------------------------------------------------------------
+
+
+def document(text: str, number: int = 0) -> Document:
+    return Document.from_text(text, path=Path(f"job-{number}"))
+
+
+async def test_a_known_ranking_is_served_while_others_wait_for_the_provider(
+    start: Start, provider: OpenAIServer
+) -> None:
+    """Rankings that wait for a provider that hangs keep no thread, and no place from one that is in the cache."""
+    ai = start().ai
+    known = await ai.rank(document(RESUME), [document(JOB)])
+    n_asked = provider.n_requests(EMBEDDINGS)
+    provider.hang()
+    waiting = [asyncio.create_task(ai.rank(document(f"{RESUME} {n}"), [document(JOB)])) for n in range(N_WAITING)]
+    await asyncio.to_thread(until, lambda: provider.n_requests(EMBEDDINGS) == n_asked + N_WAITING)
+    again = await ai.rank(document(RESUME), [document(JOB)])
+    assert again == Answer(known.result, Found.HIT)
+    for task in waiting:
+        task.cancel()
+    await asyncio.wait(waiting)
+
+
+async def test_a_ranking_that_is_left_ends_soon(redis_url: str, namespace: str) -> None:
+    """The local model goes on for no more than a batch once nobody waits for the ranking, so that a process can end."""
+    cache = CacheSettings(redis_url=redis_url, namespace=namespace)
+    async with Services(Settings(cache=cache)) as services:
+        jobs = [document(f"Engineer {number} of many, with Python.", number) for number in range(N_JOBS)]
+        ranking = asyncio.create_task(AIService(services).rank(document(RESUME), jobs))
+        await asyncio.to_thread(until, lambda: services.embeddings.counts().made > 0)
+        ranking.cancel()
+        await asyncio.wait([ranking])
+        await asyncio.get_running_loop().shutdown_default_executor()
+        assert services.embeddings.counts().made < N_JOBS
 
 
 # --- _get_ai_response ------------------------------------------------------------------------------------------------

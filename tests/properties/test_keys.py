@@ -13,6 +13,7 @@ from cache.keys import (
     ContentHasher,
     Key,
     Kind,
+    before_hash,
     build_key,
     content_hash,
     cross,
@@ -114,3 +115,13 @@ def test_many_texts_are_hashed_as_each_is(shared: list[Any], texts: list[str], s
     each = [hasher.digest(text) for text in texts]
     assert hasher.digests(texts) == b"".join(each)
     assert cross_all(b"12345678", b"".join(each)) == b"".join(cross(b"12345678", digest) for digest in each)
+
+
+@given(st.sampled_from([Kind.EMBEDDING, Kind.OPENAI_RESPONSE]), SEGMENTS, NAMESPACES, HASHES)
+def test_a_key_is_what_stands_before_its_hash_and_the_hash(
+    kind: Kind, model: str, namespace: str | None, digits: str
+) -> None:
+    """The keys of a model differ in their hash alone, which is at their end."""
+    assert before_hash(kind, model, namespace) + digits == build_key(
+        Key(kind, digits, model=model, namespace=namespace)
+    )

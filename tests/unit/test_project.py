@@ -107,8 +107,22 @@ def test_the_public_names_are_sorted_and_there() -> None:
 
 
 def test_importing_the_cache_stays_light() -> None:
-    """Importing `cache` loads no client of Redis, no model, no reader of files, no command line and no layer above."""
-    assert loaded_by("import cache") & set(HEAVY) == set()
+    """Importing all names of `cache` loads no client of Redis, no model, no reader of files and no layer above."""
+    assert loaded_by("from cache import *; ResponseCache, CacheBackedEmbeddings") & set(HEAVY) == set()
+
+
+def test_a_name_is_loaded_when_it_is_asked_for() -> None:
+    """Importing `cache` loads neither LangChain nor numpy nor pydantic; the errors do without too."""
+    heavy = {"langchain_core", "langsmith", "numpy", "orjson", "pydantic", "pydantic_settings"}
+    assert loaded_by("import cache; cache.__all__; cache.StoreError") & heavy == set()
+    assert heavy <= loaded_by("from cache import ResponseCache, CacheSettings")
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    """A name that the package does not have is missing as in any module, and `dir` shows those that it has."""
+    with pytest.raises(AttributeError, match="no attribute 'missing'"):
+        _ = cache.missing  # type: ignore[attr-defined]
+    assert set(cache.__all__) <= set(dir(cache))
 
 
 def test_the_client_of_redis_is_loaded_with_the_first_store_on_it() -> None:

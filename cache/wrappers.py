@@ -13,6 +13,7 @@ from cache.breaker import Breaker, Breakers, Direction
 from cache.clock import Clock, SystemClock
 from cache.counters import Counters
 from cache.errors import PartialFailureError, StoreConnectionError, StoreError
+from cache.gathering import gathering_of
 from cache.stores.base import Store
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class FailOpenStore(SafeStore):
         if not part.positions:
             return [None] * len(keys)
         try:
-            values = await self.inner.amget(part.of(keys), expect_bytes=expect_bytes)
+            values = await self._amget(part.of(keys), expect_bytes)
         except StoreError as error:
             values = self._failed(error, Direction.READ, part)
         else:
@@ -218,6 +219,11 @@ class FailOpenStore(SafeStore):
     async def aclose(self) -> None:
         self.breakers.close()
         await self.inner.aclose()
+
+    async def _amget(self, keys: Sequence[str], expect_bytes: int) -> list[bytes | None]:
+        if not self.inner.gathers_reads:
+            return await self.inner.amget(keys, expect_bytes=expect_bytes)
+        return await gathering_of(self.inner).amget(self.inner, keys, expect_bytes=expect_bytes)
 
     def _part(self, keys: Sequence[str], direction: Direction) -> _Part:
         """Those keys whose servers are not left alone."""

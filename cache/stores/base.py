@@ -25,6 +25,9 @@ class Store(Closing, ByteStore):
     verb, not when it is built.
     """
 
+    gathers_reads: ClassVar[bool] = False
+    """Whether reads that are asked for in one tick of a loop are better one: where each is a round trip."""
+
     @abstractmethod
     def mget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
         """Read the values of keys, in their order; `None` where there is none.

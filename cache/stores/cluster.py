@@ -75,6 +75,8 @@ class ClusterStore(Store):
             from one to another.
     """
 
+    gathers_reads = True
+
     def __init__(self, seeds: Sequence[Address], endpoint: Endpoint, *, deadline: Deadline | None = None) -> None:
         self._endpoint = endpoint
         self._deadline = deadline or Deadline()

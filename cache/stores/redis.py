@@ -51,6 +51,8 @@ class RedisStore(LeasingStore):
         on_close: called when the store has given back its connections.
     """
 
+    gathers_reads = True
+
     def __init__(
         self,
         endpoint: Connector,

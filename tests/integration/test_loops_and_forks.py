@@ -180,7 +180,8 @@ async def test_a_time_out_of_a_busy_loop_does_not_count_against_the_server(proxy
     async with FailOpenStore(inner) as store:
         held = proxy.hold_next_reply(only=READS)
         lookup = asyncio.create_task(store.amget([KEY]))
-        await asyncio.sleep(0)
+        for _ in range(5):  # until it has been sent
+            await asyncio.sleep(0)
         time.sleep(3 * IMPATIENT_S)  # noqa: ASYNC251  as above
         assert await lookup == [None]
         held.release()

@@ -21,10 +21,11 @@ format: .venv/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/.bench  ## what a failing Redis costs, what the cache gains, and what peers get wrong
+bench: .venv/.bench  ## what a failing Redis costs, what the cache gains, what peers get wrong, and how fast all are
 	$(BIN)/python -m benchmarks.failures
 	$(BIN)/python -m benchmarks.gains
 	$(BIN)/python -m benchmarks.completeness
+	$(BIN)/python -m benchmarks.speed
 
 clean:
 	rm -rf .venv .demo-cache build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -181,6 +181,36 @@ def test_a_wrong_field_is_named_and_not_repeated(
     assert "Backend engineer" not in answer.text
 
 
+@pytest.mark.parametrize(
+    ("files", "fields", "where"),
+    [
+        (["resume", "resume"], {}, "body.resume"),
+        (["resume"], {"user_id": ["ann", "bob"]}, "body.user_id"),
+        (["resume"], {"user_id": ""}, "body.user_id"),
+        (["resume", "user_id"], {}, "body.user_id"),
+        (["resume", "cv"], {}, "body.cv"),
+        (["resume"], {"resume_text": RESUME_TEXT}, "body.resume_text"),
+    ],
+    ids=["file twice", "user twice", "no name", "user as file", "unknown file", "file and text"],
+)
+def test_what_a_form_says_twice_or_in_vain_is_refused(
+    api: httpx.Client, files: list[str], fields: dict[str, Any], where: str
+) -> None:
+    """Nothing of a form is passed over: one of two values, or a user who then would be nobody."""
+    uploads = [(name, ("file.md", RESUME_TEXT.encode())) for name in files]
+    answer = api.post("/api/ai/match", files=uploads, data={"job_description": JOB_TEXT, **fields})
+    assert answer.status_code == 422
+    assert [each["where"] for each in problem(answer)["errors"]] == [where]
+
+
+def test_a_text_beside_uploaded_ads_is_refused(api: httpx.Client) -> None:
+    """Ads of a form are files: a text under their name is not passed over."""
+    uploads = [(name, ("file.md", RESUME_TEXT.encode())) for name in ("resume", "jobs")]
+    answer = api.post("/api/ai/rank", files=uploads, data={"jobs": JOB_TEXT})
+    assert answer.status_code == 422
+    assert [each["where"] for each in problem(answer)["errors"]] == ["body.jobs"]
+
+
 def test_a_user_that_cannot_stand_in_a_key_is_a_problem(api: httpx.Client) -> None:
     """A name that is too long once it is encoded is refused by the cache's own rule."""
     answer = api.post("/api/ai/match", json=pair(user_id="ü" * 200))

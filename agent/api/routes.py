@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPAuthorizationCredentials
 from starlette.exceptions import HTTPException
 
@@ -56,6 +57,18 @@ DryRun = Annotated[bool, Query(description="Only count what would be deleted.")]
 def require_admin(backend: Has, shown: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
     """Refuse whoever does not show the admin token."""
     check_token(shown, backend.services.settings.cache.admin_token)
+
+
+async def only_count(request: Request, *, dry_run: DryRun = False) -> bool:
+    """Say whether nothing is to be deleted; to ask for that in other words must not mean the opposite."""
+    names = [name for name, _ in request.query_params.multi_items()]
+    if names in ([], ["dry_run"]):
+        return dry_run
+    wrong = next((name for name in names if name != "dry_run"), "dry_run")
+    raise RequestValidationError([{"loc": ("query", wrong), "msg": "expected nothing but dry_run, and that once"}])
+
+
+OnlyCount = Annotated[bool, Depends(only_count)]
 
 
 async def embeddings(body: EmbeddingsRequest, backend: Has) -> Response:
@@ -124,12 +137,12 @@ async def cache_health(backend: Has) -> HealthResponse:
     return await backend.health()
 
 
-async def clear_prefix(prefix: Kind, backend: Has, *, dry_run: DryRun = False) -> ClearResponse:
+async def clear_prefix(prefix: Kind, backend: Has, *, dry_run: OnlyCount) -> ClearResponse:
     """Delete the entries of one kind in this namespace, and nothing else on the server."""
     return await backend.clear(prefix, dry_run=dry_run)
 
 
-async def clear_all(backend: Has, *, dry_run: DryRun = False) -> ClearResponse:
+async def clear_all(backend: Has, *, dry_run: OnlyCount) -> ClearResponse:
     """Delete all entries of this namespace, and nothing else on the server."""
     return await backend.clear(None, dry_run=dry_run)
 

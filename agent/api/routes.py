@@ -43,7 +43,8 @@ PREFIX = "/api/ai"
 X_CACHE = "X-Cache"
 
 
-def backend_of(request: Request) -> Backend:
+# Dependencies are asynchronous: else each would wait for one of the threads of the host's own blocking routes.
+async def backend_of(request: Request) -> Backend:
     """The backend that the request's route belongs to."""
     backend: Backend = request.scope[BACKEND]
     return backend
@@ -54,7 +55,7 @@ SessionPath = Annotated[str, Path(pattern=SESSION_ID, description="As it was giv
 DryRun = Annotated[bool, Query(description="Only count what would be deleted.")]
 
 
-def require_admin(backend: Has, shown: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
+async def require_admin(backend: Has, shown: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
     """Refuse whoever does not show the admin token."""
     check_token(shown, backend.services.settings.cache.admin_token)
 

@@ -87,6 +87,18 @@ async def read_ranking(request: Request, service: AIService) -> RankInput:
         return await service.compute(_ranking_of, _validated(RankBody, fields))
 
 
+def check_type(request: Request, *allowed: str) -> None:
+    """Refuse a body of another type.
+
+    Raises:
+        HTTPException: 415.
+    """
+    came = media_type(request.headers.get("content-type", ""))
+    if came not in allowed:
+        detail = f"expected a body of type {' or '.join(allowed)}, got {came or 'none'}"
+        raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
+
+
 def body_schema(schema: type[BaseModel], **files: bool) -> dict[str, Any]:
     """The request body of a route that reads either form, for its OpenAPI description.
 
@@ -117,10 +129,7 @@ def _inlined(node: Any, definitions: dict[str, Any]) -> Any:
 
 
 async def _read_json(request: Request, schema: type[Body]) -> Body:
-    came = media_type(request.headers.get("content-type", ""))
-    if came != JSON:
-        detail = f"expected a body of type {JSON} or {MULTIPART}, got {came or 'none'}"
-        raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
+    check_type(request, JSON, MULTIPART)
     try:
         return schema.model_validate_json(await request.body())
     except ValidationError as error:

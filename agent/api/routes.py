@@ -18,7 +18,7 @@ from agent.api.backend import Backend
 from agent.api.errors import documented
 from agent.api.guard import BACKEND, guarded
 from agent.api.limits import Limits
-from agent.api.requests import body_schema, read_pair, read_ranking
+from agent.api.requests import JSON, body_schema, check_type, read_pair, read_ranking
 from agent.api.schemas import (
     SESSION_ID,
     ClearResponse,
@@ -58,6 +58,11 @@ DryRun = Annotated[bool, Query(description="Only count what would be deleted.")]
 async def require_admin(backend: Has, shown: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
     """Refuse whoever does not show the admin token."""
     check_token(shown, backend.services.settings.cache.admin_token)
+
+
+async def require_json(request: Request) -> None:
+    """Refuse what is not said to be JSON: FastAPI would leave it unread and miss an object."""
+    check_type(request, JSON)
 
 
 async def only_count(request: Request, *, dry_run: DryRun = False) -> bool:
@@ -189,6 +194,7 @@ _X_CACHE = {
 _ANSWERED: dict[int | str, dict[str, Any]] = {
     200: {"description": "The answer; from the cache where it was there.", "headers": {X_CACHE: _X_CACHE}}
 }
+_JSON = [Depends(require_json)]
 _WORK_PROBLEMS = documented(400, 408, 413, 415, 422, 500, 502, 503, 504)
 
 
@@ -196,7 +202,13 @@ def _add_work(router: APIRouter) -> None:
     tags: list[Any] = ["matching"]
     responses = _ANSWERED | _WORK_PROBLEMS
     router.add_api_route(
-        "/embeddings", embeddings, methods=["POST"], response_model=EmbeddingsResponse, responses=responses, tags=tags
+        "/embeddings",
+        embeddings,
+        methods=["POST"],
+        dependencies=_JSON,
+        response_model=EmbeddingsResponse,
+        responses=responses,
+        tags=tags,
     )
     pair, ranking = body_schema(PairBody, resume=False, job=False), body_schema(RankBody, resume=False, jobs=True)
     for path, endpoint, body in (("/match", match, pair), ("/rank", rank, ranking), ("/optimize", optimize, pair)):
@@ -207,11 +219,19 @@ def _add_work(router: APIRouter) -> None:
 
 def _add_sessions(router: APIRouter) -> None:
     tags: list[Any] = ["sessions"]
-    known, made = documented(404, 422, 500, 503), documented(400, 408, 413, 422, 500, 503)
+    known, made = documented(404, 422, 500, 503), documented(400, 408, 413, 415, 422, 500, 503)
     one = "/sessions/{session_id}"
-    router.add_api_route("/sessions", create_session, methods=["POST"], status_code=201, responses=made, tags=tags)
+    router.add_api_route(
+        "/sessions",
+        create_session,
+        methods=["POST"],
+        dependencies=_JSON,
+        status_code=201,
+        responses=made,
+        tags=tags,
+    )
     router.add_api_route(one, get_session, methods=["GET"], responses=known, tags=tags)
-    router.add_api_route(one, replace_session, methods=["PUT"], responses=made | known, tags=tags)
+    router.add_api_route(one, replace_session, methods=["PUT"], dependencies=_JSON, responses=made | known, tags=tags)
     router.add_api_route(
         one, delete_session, methods=["DELETE"], status_code=204, responses=documented(422, 500, 503), tags=tags
     )

@@ -269,6 +269,16 @@ def test_a_body_of_another_type_is_a_problem(api: httpx.Client) -> None:
     assert "application/json" in problem(answer)["detail"]
 
 
+@pytest.mark.parametrize("route", ["embeddings", "sessions"])
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", ""])
+def test_json_that_is_sent_as_another_type_is_told_so(api: httpx.Client, route: str, kind: str) -> None:
+    """A body of JSON without its type, as `curl -d` sends it, is a 415 that names the type that is expected."""
+    content = b'{"texts": ["a"]}' if route == "embeddings" else b'{"data": {}}'
+    answer = api.post(f"/api/ai/{route}", content=content, headers={"Content-Type": kind})
+    assert answer.status_code == 415
+    assert "application/json" in problem(answer)["detail"]
+
+
 def test_a_damaged_form_is_a_problem(api: httpx.Client) -> None:
     """A form without its boundary, and one with too many files, are the client's fault."""
     headless = api.post("/api/ai/match", content=b"--x", headers={"Content-Type": "multipart/form-data"})

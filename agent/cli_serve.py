@@ -16,7 +16,7 @@ from agent.cli_options import OK, Url
 from cache import CacheSettings, ConfigurationError, store_from_url
 
 _FACTORY = "agent.api.app:create_app"
-_GRACE_S = 10  # that running requests have to end
+GRACE_S = 10  # that running requests have to end
 _KEEP_ALIVE_S = 65  # longer than the usual proxy keeps a connection, so that none is closed as it is used again
 _MAX_CONNECTIONS = 1024
 _err = Console(stderr=True)
@@ -100,7 +100,7 @@ def _run(host: str, port: int, workers: int) -> None:
             access_log=False,  # paths carry the ids of sessions
             server_header=False,
             limit_concurrency=_MAX_CONNECTIONS,
-            timeout_graceful_shutdown=_GRACE_S,
+            timeout_graceful_shutdown=GRACE_S,
             timeout_keep_alive=_KEEP_ALIVE_S,
         )
     except SystemExit as stop:  # what failed is logged, with a code of uvicorn's own

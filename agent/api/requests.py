@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
@@ -18,6 +19,8 @@ from agent.api.schemas import MAX_DOCUMENT_CHARS, MAX_JOBS, PairBody, RankBody
 from chains.documents import SUFFIXES, Document, read_document
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.datastructures import FormData
     from starlette.requests import Request
 
@@ -28,6 +31,8 @@ Body = TypeVar("Body", bound=BaseModel)
 JSON = "application/json"
 _FILE = {"type": "string", "format": "binary", "description": f"One of {', '.join(sorted(SUFFIXES))}."}
 _PLAIN_FIELDS = 3  # texts, a user, a number
+_PAIR_TEXTS = {"resume": "resume_text", "job": "job_description"}  # files, each with the field that it stands for
+_RANKING_TEXTS = {"resume": "resume_text", "jobs": "jobs"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +56,9 @@ async def read_pair(request: Request, service: AIService) -> PairBody:
     if media_type(request.headers.get("content-type", "")) != MULTIPART:
         return await _read_json(request, PairBody)
     async with request.form(max_files=2, max_fields=_PLAIN_FIELDS) as form:
+        _check_form(form, _PAIR_TEXTS)
         fields = _plain_fields(form)
-        for name, field in (("resume", "resume_text"), ("job", "job_description")):
+        for name, field in _PAIR_TEXTS.items():
             if files := _files(form, name):
                 fields[field] = (await _read_upload(files[0], name, service)).text
         return _validated(PairBody, fields)
@@ -69,6 +75,7 @@ async def read_ranking(request: Request, service: AIService) -> RankInput:
     if media_type(request.headers.get("content-type", "")) != MULTIPART:
         return await service.compute(_ranking_of, await _read_json(request, RankBody))
     async with request.form(max_files=MAX_JOBS + 1, max_fields=_PLAIN_FIELDS) as form:
+        _check_form(form, _RANKING_TEXTS)
         fields = _plain_fields(form)
         if files := _files(form, "resume"):
             fields["resume_text"] = (await _read_upload(files[0], "resume", service)).text
@@ -78,6 +85,18 @@ async def read_ranking(request: Request, service: AIService) -> RankInput:
             for read in [await _read_upload(file, f"job-{number}", service)]
         ]
         return await service.compute(_ranking_of, _validated(RankBody, fields))
+
+
+def check_type(request: Request, *allowed: str) -> None:
+    """Refuse a body of another type.
+
+    Raises:
+        HTTPException: 415.
+    """
+    came = media_type(request.headers.get("content-type", ""))
+    if came not in allowed:
+        detail = f"expected a body of type {' or '.join(allowed)}, got {came or 'none'}"
+        raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
 
 
 def body_schema(schema: type[BaseModel], **files: bool) -> dict[str, Any]:
@@ -110,10 +129,7 @@ def _inlined(node: Any, definitions: dict[str, Any]) -> Any:
 
 
 async def _read_json(request: Request, schema: type[Body]) -> Body:
-    came = media_type(request.headers.get("content-type", ""))
-    if came != JSON:
-        detail = f"expected a body of type {JSON} or {MULTIPART}, got {came or 'none'}"
-        raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
+    check_type(request, JSON, MULTIPART)
     try:
         return schema.model_validate_json(await request.body())
     except ValidationError as error:
@@ -132,8 +148,25 @@ def _invalid(error: ValidationError) -> RequestValidationError:
     return RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in items])
 
 
+def _check_form(form: FormData, texts: Mapping[str, str]) -> None:
+    """Refuse what would be passed over; above all a user's name, without which the result is everybody's."""
+    counts = Counter(name for name, _ in form.multi_items() if name != "jobs")
+    files = {name for name, value in form.multi_items() if isinstance(value, UploadFile)}
+    fields = {name for name, value in form.multi_items() if isinstance(value, str) and value}
+    wrong = [(name, f"expected once, got {n} times") for name, n in counts.items() if n > 1]
+    wrong += [(name, "expected no file of this name") for name in sorted(files - texts.keys())]
+    wrong += [(text, "expected it as a field or as a file, got both") for text in _given_twice(texts, files, fields)]
+    if wrong:
+        raise RequestValidationError([{"loc": ("body", name), "msg": message} for name, message in wrong])
+
+
+def _given_twice(texts: Mapping[str, str], files: set[str], fields: set[str]) -> list[str]:
+    return [text for file, text in texts.items() if file in files and text in fields]
+
+
 def _plain_fields(form: FormData) -> dict[str, Any]:
-    return {name: value for name, value in form.items() if isinstance(value, str) and value}
+    """The fields that are no files; what a browser leaves blank is not given, but a user without a name is."""
+    return {name: value for name, value in form.items() if isinstance(value, str) and (value or name == "user_id")}
 
 
 def _files(form: FormData, name: str) -> list[UploadFile]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPAuthorizationCredentials
 from starlette.exceptions import HTTPException
 
@@ -17,7 +18,7 @@ from agent.api.backend import Backend
 from agent.api.errors import documented
 from agent.api.guard import BACKEND, guarded
 from agent.api.limits import Limits
-from agent.api.requests import body_schema, read_pair, read_ranking
+from agent.api.requests import JSON, body_schema, check_type, read_pair, read_ranking
 from agent.api.schemas import (
     SESSION_ID,
     ClearResponse,
@@ -42,7 +43,8 @@ PREFIX = "/api/ai"
 X_CACHE = "X-Cache"
 
 
-def backend_of(request: Request) -> Backend:
+# Dependencies are asynchronous: else each would wait for one of the threads of the host's own blocking routes.
+async def backend_of(request: Request) -> Backend:
     """The backend that the request's route belongs to."""
     backend: Backend = request.scope[BACKEND]
     return backend
@@ -53,9 +55,26 @@ SessionPath = Annotated[str, Path(pattern=SESSION_ID, description="As it was giv
 DryRun = Annotated[bool, Query(description="Only count what would be deleted.")]
 
 
-def require_admin(backend: Has, shown: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
+async def require_admin(backend: Has, shown: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
     """Refuse whoever does not show the admin token."""
     check_token(shown, backend.services.settings.cache.admin_token)
+
+
+async def require_json(request: Request) -> None:
+    """Refuse what is not said to be JSON: FastAPI would leave it unread and miss an object."""
+    check_type(request, JSON)
+
+
+async def only_count(request: Request, *, dry_run: DryRun = False) -> bool:
+    """Say whether nothing is to be deleted; to ask for that in other words must not mean the opposite."""
+    names = [name for name, _ in request.query_params.multi_items()]
+    if names in ([], ["dry_run"]):
+        return dry_run
+    wrong = next((name for name in names if name != "dry_run"), "dry_run")
+    raise RequestValidationError([{"loc": ("query", wrong), "msg": "expected nothing but dry_run, and that once"}])
+
+
+OnlyCount = Annotated[bool, Depends(only_count)]
 
 
 async def embeddings(body: EmbeddingsRequest, backend: Has) -> Response:
@@ -124,12 +143,12 @@ async def cache_health(backend: Has) -> HealthResponse:
     return await backend.health()
 
 
-async def clear_prefix(prefix: Kind, backend: Has, *, dry_run: DryRun = False) -> ClearResponse:
+async def clear_prefix(prefix: Kind, backend: Has, *, dry_run: OnlyCount) -> ClearResponse:
     """Delete the entries of one kind in this namespace, and nothing else on the server."""
     return await backend.clear(prefix, dry_run=dry_run)
 
 
-async def clear_all(backend: Has, *, dry_run: DryRun = False) -> ClearResponse:
+async def clear_all(backend: Has, *, dry_run: OnlyCount) -> ClearResponse:
     """Delete all entries of this namespace, and nothing else on the server."""
     return await backend.clear(None, dry_run=dry_run)
 
@@ -175,6 +194,7 @@ _X_CACHE = {
 _ANSWERED: dict[int | str, dict[str, Any]] = {
     200: {"description": "The answer; from the cache where it was there.", "headers": {X_CACHE: _X_CACHE}}
 }
+_JSON = [Depends(require_json)]
 _WORK_PROBLEMS = documented(400, 408, 413, 415, 422, 500, 502, 503, 504)
 
 
@@ -182,7 +202,13 @@ def _add_work(router: APIRouter) -> None:
     tags: list[Any] = ["matching"]
     responses = _ANSWERED | _WORK_PROBLEMS
     router.add_api_route(
-        "/embeddings", embeddings, methods=["POST"], response_model=EmbeddingsResponse, responses=responses, tags=tags
+        "/embeddings",
+        embeddings,
+        methods=["POST"],
+        dependencies=_JSON,
+        response_model=EmbeddingsResponse,
+        responses=responses,
+        tags=tags,
     )
     pair, ranking = body_schema(PairBody, resume=False, job=False), body_schema(RankBody, resume=False, jobs=True)
     for path, endpoint, body in (("/match", match, pair), ("/rank", rank, ranking), ("/optimize", optimize, pair)):
@@ -193,11 +219,19 @@ def _add_work(router: APIRouter) -> None:
 
 def _add_sessions(router: APIRouter) -> None:
     tags: list[Any] = ["sessions"]
-    known, made = documented(404, 422, 500, 503), documented(400, 408, 413, 422, 500, 503)
+    known, made = documented(404, 422, 500, 503), documented(400, 408, 413, 415, 422, 500, 503)
     one = "/sessions/{session_id}"
-    router.add_api_route("/sessions", create_session, methods=["POST"], status_code=201, responses=made, tags=tags)
+    router.add_api_route(
+        "/sessions",
+        create_session,
+        methods=["POST"],
+        dependencies=_JSON,
+        status_code=201,
+        responses=made,
+        tags=tags,
+    )
     router.add_api_route(one, get_session, methods=["GET"], responses=known, tags=tags)
-    router.add_api_route(one, replace_session, methods=["PUT"], responses=made | known, tags=tags)
+    router.add_api_route(one, replace_session, methods=["PUT"], dependencies=_JSON, responses=made | known, tags=tags)
     router.add_api_route(
         one, delete_session, methods=["DELETE"], status_code=204, responses=documented(422, 500, 503), tags=tags
     )

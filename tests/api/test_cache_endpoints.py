@@ -177,6 +177,17 @@ def test_clearing_a_kind_leaves_the_others(own_api: httpx.Client, kind: Kind) ->
     assert counts(own_api) == FILLED | {str(kind): 0}
 
 
+@pytest.mark.parametrize("path", [f"{CLEAR}/session", CLEAR_ALL])
+@pytest.mark.parametrize("query", ["dryrun=true", "dry-run=true", "dry_run=true&dry_run=false", "dry_run="])
+def test_a_misspelt_dry_run_deletes_nothing(own_api: httpx.Client, path: str, query: str) -> None:
+    """Who asks for a dry run in other words than the documented ones is refused, and not taken to mean it."""
+    fill(own_api)
+    answer = own_api.delete(f"{path}?{query}", headers=ADMIN)
+    assert answer.status_code == 422
+    assert problem(answer)["errors"][0]["where"].startswith("query.")
+    assert counts(own_api) == FILLED
+
+
 def test_clearing_all_touches_only_our_own(
     own_api: httpx.Client, serve: Serve, valkey: ValkeyServer, namespace: str
 ) -> None:

@@ -181,6 +181,36 @@ def test_a_wrong_field_is_named_and_not_repeated(
     assert "Backend engineer" not in answer.text
 
 
+@pytest.mark.parametrize(
+    ("files", "fields", "where"),
+    [
+        (["resume", "resume"], {}, "body.resume"),
+        (["resume"], {"user_id": ["ann", "bob"]}, "body.user_id"),
+        (["resume"], {"user_id": ""}, "body.user_id"),
+        (["resume", "user_id"], {}, "body.user_id"),
+        (["resume", "cv"], {}, "body.cv"),
+        (["resume"], {"resume_text": RESUME_TEXT}, "body.resume_text"),
+    ],
+    ids=["file twice", "user twice", "no name", "user as file", "unknown file", "file and text"],
+)
+def test_what_a_form_says_twice_or_in_vain_is_refused(
+    api: httpx.Client, files: list[str], fields: dict[str, Any], where: str
+) -> None:
+    """Nothing of a form is passed over: one of two values, or a user who then would be nobody."""
+    uploads = [(name, ("file.md", RESUME_TEXT.encode())) for name in files]
+    answer = api.post("/api/ai/match", files=uploads, data={"job_description": JOB_TEXT, **fields})
+    assert answer.status_code == 422
+    assert [each["where"] for each in problem(answer)["errors"]] == [where]
+
+
+def test_a_text_beside_uploaded_ads_is_refused(api: httpx.Client) -> None:
+    """Ads of a form are files: a text under their name is not passed over."""
+    uploads = [(name, ("file.md", RESUME_TEXT.encode())) for name in ("resume", "jobs")]
+    answer = api.post("/api/ai/rank", files=uploads, data={"jobs": JOB_TEXT})
+    assert answer.status_code == 422
+    assert [each["where"] for each in problem(answer)["errors"]] == ["body.jobs"]
+
+
 def test_a_user_that_cannot_stand_in_a_key_is_a_problem(api: httpx.Client) -> None:
     """A name that is too long once it is encoded is refused by the cache's own rule."""
     answer = api.post("/api/ai/match", json=pair(user_id="ü" * 200))
@@ -235,6 +265,16 @@ def test_half_a_character_is_a_problem(api: httpx.Client) -> None:
 def test_a_body_of_another_type_is_a_problem(api: httpx.Client) -> None:
     """What is neither JSON nor a form is a 415 that says what is read."""
     answer = api.post("/api/ai/match", content=b"<resume/>", headers={"Content-Type": "text/xml"})
+    assert answer.status_code == 415
+    assert "application/json" in problem(answer)["detail"]
+
+
+@pytest.mark.parametrize("route", ["embeddings", "sessions"])
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", ""])
+def test_json_that_is_sent_as_another_type_is_told_so(api: httpx.Client, route: str, kind: str) -> None:
+    """A body of JSON without its type, as `curl -d` sends it, is a 415 that names the type that is expected."""
+    content = b'{"texts": ["a"]}' if route == "embeddings" else b'{"data": {}}'
+    answer = api.post(f"/api/ai/{route}", content=content, headers={"Content-Type": kind})
     assert answer.status_code == 415
     assert "application/json" in problem(answer)["detail"]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,7 @@ from fastapi import FastAPI
 from agent.api import Limits, create_router
 from agent.sample_backend import create_backend
 from tests.api.conftest import make_services
-from tests.api.serving import ADMIN, problem
+from tests.api.serving import ADMIN, PATIENCE_S, problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from agent.wiring import Services
     from tests.api.conftest import Serve
 
+N_HOST_THREADS = 40  # that Starlette runs blocking routes in
+IMPATIENT_S = 10.0
 PAIR = {"resume_text": "Python and Redis", "job_description": "We need Python and Kubernetes"}
 
 
@@ -55,6 +59,28 @@ def test_a_mounted_router_bounds_and_explains_by_itself(host: httpx.Client) -> N
     wrong = host.post("/v2/api/ai/embeddings", json={"texts": []})
     broken = host.post("/v2/api/ai/embeddings", content=b"{", headers={"Content-Type": "application/json"})
     assert [problem(answer)["status"] for answer in (large, wrong, broken)] == [413, 422, 422]
+
+
+def test_a_busy_host_holds_up_no_route(redis_url: str, namespace: str, serve: Serve) -> None:
+    """The router answers while the host's own blocking routes hold all threads that they share."""
+    app, entered, may_end = FastAPI(), threading.Semaphore(0), threading.Event()
+
+    @app.get("/block")
+    def block() -> None:
+        entered.release()
+        may_end.wait(PATIENCE_S)
+
+    with make_services(redis_url, namespace=namespace) as services, ThreadPoolExecutor(N_HOST_THREADS) as threads:
+        app.include_router(create_router(services))
+        host = serve(app)
+        blocked = [threads.submit(host.get, "/block") for _ in range(N_HOST_THREADS)]
+        try:
+            assert all(entered.acquire(timeout=PATIENCE_S) for _ in blocked)
+            assert host.get("/api/ai/cache/health", timeout=IMPATIENT_S).status_code == 200
+            assert host.post("/api/ai/match", json=PAIR, timeout=IMPATIENT_S).status_code == 200
+            assert host.delete("/api/ai/cache/clear-all", headers=ADMIN, timeout=IMPATIENT_S).status_code == 200
+        finally:
+            may_end.set()
 
 
 def test_a_mounted_router_clears_nothing_without_a_token(host: httpx.Client) -> None:

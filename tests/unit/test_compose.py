@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from compose_spec import PyCompose
+
+from agent.cli_serve import GRACE_S
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,6 +43,13 @@ def test_redis_is_set_up_as_a_cache(services: dict[str, Any]) -> None:
     command = services["redis"]["command"]
     assert command[command.index("--maxmemory") + 1] == "512mb"
     assert command[command.index("--maxmemory-policy") + 1] == "allkeys-lru"
+
+
+def test_the_api_is_given_the_time_that_it_gives_its_requests(services: dict[str, Any]) -> None:
+    """The engine waits longer before it kills than the service waits for running requests and then takes to close."""
+    period = re.fullmatch(r"(\d+)s", str(services["api"].get("stop_grace_period", "10s")))
+    assert period
+    assert int(period.group(1)) >= GRACE_S + 10
 
 
 def test_the_image_runs_as_a_user_without_rights() -> None:

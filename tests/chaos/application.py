@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from langchain_core.language_models import LanguageModelInput
 
 N_SUBJECTS = 30
+PLAIN = "plain"  # what keys of bytes without a header begin with: nothing tells when such an entry is damaged
 TEXTS_IN_BATCH = 5
 LONG_CHARS, SHORT_CHARS = 20_000, 20  # some answers come in many pieces, most in one
+TTL_S = 600
 SETTINGS = CacheSettings(flight_wait_s=1.0)
 
 
@@ -48,7 +50,10 @@ class Operation:
     miss: object
 
     def is_right(self, answer: object) -> bool:
-        """Say whether an answer may be given."""
+        """Say whether an answer may be given; of a list of which a part is missing, each item."""
+        if isinstance(answer, list) and isinstance(self.hit, list) and isinstance(self.miss, list):
+            pairs = zip(answer, self.hit, self.miss, strict=False)
+            return len(answer) == len(self.hit) and all(item in (hit, miss) for item, hit, miss in pairs)
         return answer in (self.hit, self.miss)
 
 
@@ -100,7 +105,7 @@ class Application:
         common: dict[str, Any] = {"settings": SETTINGS, "counters": Counters()}
         self._sessions = Sessions(self.store, namespace=namespace, **common)
         self._matches = JsonCache(Kind.JOB_MATCH, self.store, **common)
-        made = (self._embedding, self._query, self._answer, self._session, self._match)
+        made = (self._embedding, self._query, self._answer, self._session, self._match, self._bytes)
         self.operations = [one for n in range(N_SUBJECTS) for make in made for one in make(n)]
 
     @property
@@ -144,6 +149,19 @@ class Application:
         return [
             Operation(f"keep match {n}", lambda: matches.set(key, data), lambda: matches.aset(key, data), True, False),
             Operation(f"get match {n}", lambda: matches.get(key), lambda: matches.aget(key), data, None),
+        ]
+
+    def _bytes(self, n: int) -> list[Operation]:
+        """Bytes as they are: no header tells whose they are, so an answer meant for another caller shows."""
+        keys = [f"{PLAIN}:{self._namespace}:{number}" for number in range(n, n + TEXTS_IN_BATCH)]
+        values = [answer_to(key).encode() for key in keys]
+        pairs = list(zip(keys, values, strict=True))
+        save, asave = self.store.save, self.store.asave
+        mget, amget = self.store.mget, self.store.amget
+        missing = [None] * len(keys)
+        return [
+            Operation(f"save {keys}", lambda: save(pairs, ttl_s=TTL_S), lambda: asave(pairs, ttl_s=TTL_S), True, False),
+            Operation(f"mget {keys}", lambda: mget(keys), lambda: amget(keys), values, missing),
         ]
 
 

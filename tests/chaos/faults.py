@@ -7,6 +7,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, TypeAlias
 
+from tests.chaos.application import PLAIN
 from tests.servers import HOST, ServerReplyError, ValkeyCluster, ValkeyServer, encode_command, free_port, read_reply
 
 if TYPE_CHECKING:
@@ -91,10 +92,11 @@ def of_wrong_types(server: ValkeyServer) -> Iterator[None]:
 
 @contextlib.contextmanager
 def damaged(server: ValkeyServer) -> Iterator[None]:
-    """Some values lack their ends, or hold something else."""
+    """Some entries hold bytes that were not written there."""
     with contextlib.suppress(ServerReplyError):  # a replica takes no writes, a list is no string
         for n in range(N_SPOILED):
-            if key := server.command("RANDOMKEY"):
+            key: bytes = server.command("RANDOMKEY") or PLAIN.encode()
+            if not key.startswith(PLAIN.encode()):
                 server.command("SETRANGE", key, 3 * n, b"\x00\xff\r\n$-1\r\n")
     yield
 

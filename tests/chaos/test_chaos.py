@@ -9,7 +9,7 @@ import pytest
 
 from tests.chaos.run import TOPOLOGIES, ChaosRun
 
-SECONDS = float(os.environ.get("RESUMECACHE_CHAOS_S", "6"))
+SECONDS = float(os.environ.get("RESUMECACHE_CHAOS_S", "5"))
 SEED = int(os.environ.get("RESUMECACHE_CHAOS_SEED", random.SystemRandom().randrange(2**32)))
 
 

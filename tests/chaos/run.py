@@ -40,7 +40,6 @@ BOUND_S = SETTINGS.flight_wait_s + 5.0
 RECOVERY_S = 30.0
 CANCELLED = 0.05  # the share of a task's calls that are cancelled
 N_TOLD = 20
-MOST_CLIENTS = 3  # the one who asks, and what a replica and its primary have between them
 
 
 class Topology(ABC):
@@ -167,6 +166,7 @@ class ChaosRun:
         self.n_done = 0
         self.n_upstream = 0
         self._topology = topology
+        self._applications: list[Application] = []  # kept beyond their use: what they do not close shows
         self._seed = seed
         self._seconds, self._operations = seconds, operations
         self._numbers = itertools.count(1)
@@ -177,15 +177,17 @@ class ChaosRun:
         """Run it all; returns the problems."""
         threads = set(threading.enumerate())
         asyncio.run(self._run())
-        gc.collect()  # what was left open says so now
-        self._expect(lambda: set(threading.enumerate()) <= threads, lambda: f"threads: {threading.enumerate()}")
         for server in self._topology.servers:
-            self._expect(lambda: _n_clients(server) <= MOST_CLIENTS, lambda: f"clients: {_n_clients(server)}")  # noqa: B023  called at once
+            self._expect(lambda: len(_clients(server)) == 1, lambda: f"clients: {_clients(server)}")  # noqa: B023  called at once
+        self._expect(lambda: set(threading.enumerate()) <= threads, lambda: f"threads: {threading.enumerate()}")
+        self._applications.clear()
+        gc.collect()  # what was left open says so now
         return self.problems
 
     async def _run(self) -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: self._note(f"on the loop: {context}"))
-        applications = [Application(url, f"chaos{self._seed}") for url in self._topology.urls()]
+        applications = self._applications
+        applications += [Application(url, f"chaos{self._seed}") for url in self._topology.urls()]
         with ThreadPoolExecutor(N_THREADS + 1) as pool:
             call = asyncio.get_running_loop().run_in_executor
             tasks = [self._work_in_task(applications, n) for n in range(N_TASKS)]
@@ -305,9 +307,10 @@ async def _amissed(application: Application) -> list[str]:
     return missed + [f"{application.n_upstream - n_upstream} requests"] * (application.n_upstream != n_upstream)
 
 
-def _n_clients(server: ValkeyServer) -> int:
-    lines: bytes = server.command("INFO", "clients")
-    return int(dict(line.split(":", 1) for line in lines.decode().splitlines() if ":" in line)["connected_clients"])
+def _clients(server: ValkeyServer) -> list[str]:
+    """Who is connected: the one who asks, and whoever should have left."""
+    lines: bytes = server.command("CLIENT", "LIST", "TYPE", "normal")
+    return lines.decode().splitlines()
 
 
 def _memory_mib() -> float:

@@ -38,7 +38,8 @@ N_THREADS, N_TASKS = 6, 12
 # An operation looks up, waits for another's computation, and stores, each bounded; the rest shows a hang alone.
 BOUND_S = SETTINGS.flight_wait_s + 5.0
 RECOVERY_S = 30.0
-CANCELLED = 0.05  # the share of a task's calls that are cancelled
+CANCELLED = 0.2  # the share of a task's calls that are cancelled
+MOST_TURNS = 20  # of the event loop, before a call is cancelled
 N_TOLD = 20
 
 
@@ -230,15 +231,16 @@ class ChaosRun:
             is_cancelled = chance.random() < CANCELLED
             with self._watched(operation) as judge:
                 if is_cancelled:
-                    await self._cancel(operation, chance.expovariate(1000), judge)
+                    await self._cancel(operation, chance.randrange(MOST_TURNS), judge)
                 else:
                     judge(await operation.acall())
             await asyncio.sleep(0)
 
-    async def _cancel(self, operation: Operation, after_s: float, judge: Callable[[object], None]) -> None:
+    async def _cancel(self, operation: Operation, n_turns: int, judge: Callable[[object], None]) -> None:
         """Have a caller that is cancelled in the middle, or just before or after."""
         task = asyncio.ensure_future(operation.acall())
-        await asyncio.sleep(after_s)
+        for _ in range(n_turns):
+            await asyncio.sleep(0)
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             judge(await task)

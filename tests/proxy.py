@@ -173,7 +173,9 @@ class FaultProxy:
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(self._serve, sock=self._socket)
 
-    def _stop_listening(self) -> None:
+    async def _stop_listening(self) -> None:
+        self._loop.remove_reader(self._socket)
+        await asyncio.sleep(0)  # a client that asyncio is accepting when the server closes is never closed
         self._server.close()
         self._socket = _bound_socket(self.port)  # keeps the port until it is needed again
 
@@ -182,7 +184,7 @@ class FaultProxy:
         if mode.listens and not self._server.is_serving():
             await self._listen()
         if not mode.listens and self._server.is_serving():
-            self._stop_listening()
+            await self._stop_listening()
         ended = [task for connection, task in self._connections.items() if mode.turn_away(connection)]
         await asyncio.gather(*ended, return_exceptions=True)
 

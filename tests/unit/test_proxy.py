@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from tests.proxy import FaultProxy
+from tests.proxy import FaultProxy, _Refuse
 from tests.servers import HOST, encode_command, free_port
 
 if TYPE_CHECKING:
@@ -383,3 +385,15 @@ def test_close_ends_the_thread_and_frees_the_port(valkey: ValkeyServer) -> None:
         with pytest.raises(ConnectionRefusedError):
             Client(proxy)
     proxy.close()
+
+
+def test_a_client_that_is_being_accepted_is_turned_away(proxy: FaultProxy) -> None:
+    """A client that comes in the moment in which the proxy stops listening is hung up on, not forgotten."""
+    may_go_on = threading.Event()
+    proxy._loop.call_soon_threadsafe(may_go_on.wait, 5)
+    with socket.create_connection((HOST, proxy.port), timeout=5) as client:
+        refused = asyncio.run_coroutine_threadsafe(proxy._enter(_Refuse(), None), proxy._loop)
+        may_go_on.set()
+        refused.result(5)
+        with suppress(ConnectionResetError):
+            assert client.recv(1) == b""

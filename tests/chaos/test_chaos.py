@@ -1,0 +1,27 @@
+"""Caches on real servers that fail in every way, as a random script has it."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+
+from tests.chaos.run import TOPOLOGIES, ChaosRun
+
+SECONDS = float(os.environ.get("RESUMECACHE_CHAOS_S", "5"))
+SEED = int(os.environ.get("RESUMECACHE_CHAOS_SEED", random.SystemRandom().randrange(2**32)))
+
+
+@pytest.mark.timeout(120 + 2 * SECONDS)
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_whatever_fails_every_answer_is_right(name: str) -> None:
+    """Under random faults each call gives the right answer in bounded time; then all are hits and nothing is left."""
+    topology = TOPOLOGIES[name]()
+    try:
+        chaos = ChaosRun(topology, seed=SEED, seconds=SECONDS)
+        problems = chaos.run()
+    finally:
+        topology.close()
+    assert problems == [], f"RESUMECACHE_CHAOS_SEED={SEED}, faults: {chaos.script}"
+    assert chaos.n_done > chaos.n_upstream > 0

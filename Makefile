@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test lint format bench chaos clean
 
 demo: .venv/.local  ## rank the sample ads twice: the second process answers from the cache
 	@$(BIN)/resumecache demo
@@ -26,6 +26,9 @@ bench: .venv/.bench  ## what a failing Redis costs, what the cache gains, what p
 	$(BIN)/python -m benchmarks.gains
 	$(BIN)/python -m benchmarks.completeness
 	$(BIN)/python -m benchmarks.speed
+
+chaos: .venv/.dev  ## a million operations on a cluster whose servers fail
+	$(BIN)/python -m tests.chaos.run --operations 1000000
 
 clean:
 	rm -rf .venv .demo-cache build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
 
 from cache import CacheBackedEmbeddings, MemoryStore, ResponseCache, Store
 from cache.admin import Admin, Health
+from cache.closing import Closing
 from cache.counters import Counters
 from cache.embeddings import DEFAULT_BATCH_SIZE
 from cache.keys import Field, Kind
@@ -21,7 +24,6 @@ from chains.optimization import build_optimize_chain, optimization_variant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
     from langchain_core.embeddings import Embeddings
     from langchain_core.language_models import BaseChatModel
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 _PATIENT_MS = 2000
 
 
-class Services:
+class Services(Closing):
     """Everything that the commands call, built when it is first asked for; closes what it has opened.
 
     Args:
@@ -143,30 +145,16 @@ class Services:
         settings = self.settings.cache
         return PairResults(kind, self._store, variant=self._variants[kind], settings=settings, counters=Counters())
 
+    @override
     def close(self) -> None:
         """Give back connections and the claim on an embedded server."""
         if "_patient_store" in self.__dict__:
             self._patient_store.close()
         self._store.close()
 
+    @override
     async def aclose(self) -> None:
         """Asynchronous twin of `close`; gives back what belongs to the running event loop too."""
         if "_patient_store" in self.__dict__:
             await self._patient_store.aclose()
         await self._store.aclose()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()

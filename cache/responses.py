@@ -210,9 +210,9 @@ class ResponseCache(Closing, BaseCache):
             ticket = self._coalescer.ticket()
             [raw] = self.store.mget([ask.key])
             found = self._interpret(ask, raw)
-            if found is not None or not is_model_call():
-                return found
-            return self._take(ask, self._coalescer.turn(ask.key, ticket, raw))
+            if found is None and is_model_call():
+                found = self._take(ask, self._coalescer.turn(ask.key, ticket, raw))
+            return self._counted(ask, found)
         except Exception as error:  # noqa: BLE001  a cache may never fail the call that it serves
             self._give_up(error)
             return None
@@ -226,9 +226,9 @@ class ResponseCache(Closing, BaseCache):
             ticket = self._coalescer.ticket()
             [raw] = await self.store.amget([ask.key])
             found = self._interpret(ask, raw)
-            if found is not None or not is_model_call():
-                return found
-            return self._take(ask, await self._coalescer.aturn(ask.key, ticket, raw))
+            if found is None and is_model_call():
+                found = self._take(ask, await self._coalescer.aturn(ask.key, ticket, raw))
+            return self._counted(ask, found)
         except Exception as error:  # noqa: BLE001  as above
             self._give_up(error)
             return None
@@ -341,9 +341,6 @@ class ResponseCache(Closing, BaseCache):
     def _interpret(self, ask: _Ask, raw: bytes | None) -> list[Generation] | None:
         header, generations = self._read(ask, raw)
         if header is None:
-            self._counters.add(misses=1)
-            self._controls.note(Seen(Outcome.MISS, ask.key))
-            _log.debug("miss %s", ask.key)
             return None
         self._counters.add(hits=1, saved_ms=header.made_ms)
         if self._controls.are_observed:
@@ -358,7 +355,15 @@ class ResponseCache(Closing, BaseCache):
         if not isinstance(turn, Landed):
             return None
         found = self._interpret(ask, turn.value)
-        self._counters.add(misses=-1, shared=int(found is not None))
+        self._counters.add(shared=int(found is not None))
+        return found
+
+    def _counted(self, ask: _Ask, found: list[Generation] | None) -> list[Generation] | None:
+        """Count a miss where neither the store nor another caller had the answer."""
+        if found is None:
+            self._counters.add(misses=1)
+            self._controls.note(Seen(Outcome.MISS, ask.key))
+            _log.debug("miss %s", ask.key)
         return found
 
     def _read(self, ask: _Ask, raw: bytes | None) -> tuple[Header | None, list[Generation]]:

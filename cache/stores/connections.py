@@ -335,11 +335,6 @@ class Endpoint:
         return cls(_TWINS_BACK.get(given), given, options, name=_name_of(options))
 
     @property
-    def is_sync(self) -> bool:
-        """Whether blocking connections can be made."""
-        return self._sync_class is not None
-
-    @property
     def is_async(self) -> bool:
         """Whether asyncio connections can be made."""
         return self._async_class is not None

@@ -14,10 +14,13 @@ from cache import CacheSettings, ConfigurationError, InvalidTTLError, MemoryStor
 from cache.chat import cached
 from cache.control import Control, Observation, Outcome
 from tests.fakes import CountingChatModel, FakeClock
+from tests.integration.calling import auntil
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from langchain_core.messages import BaseMessage
+    from langchain_core.outputs import ChatResult
     from langchain_core.runnables import RunnableConfig
 
 QUESTION = "How far is the moon?"
@@ -253,3 +256,33 @@ def test_streams_are_controlled_and_observed_too() -> None:
         [(Outcome.SKIPPED, "bypass")],
         [(Outcome.HIT, None)],
     ]
+
+
+class Waiting(CountingChatModel):
+    """A model that answers once it is let go on."""
+
+    goes_on: Any = None
+
+    async def _agenerate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+        await self.goes_on.wait()
+        return self._answer(messages)
+
+
+async def test_who_gets_the_answer_of_another_caller_has_a_hit() -> None:
+    """Of two that ask at once, one has missed and the other has not; nobody is told both."""
+    cache = ResponseCache(MemoryStore(), settings=CacheSettings())
+    model = Waiting(cache=cache, goes_on=asyncio.Event())
+
+    async def ask() -> list[Outcome]:
+        with cache.observe() as seen:
+            await model.ainvoke(QUESTION)
+        return [each.outcome for each in seen.requests]
+
+    async def one_waits() -> bool:
+        return cache._coalescer.flights.n_waiting() == 1
+
+    tasks = [asyncio.create_task(ask()) for _ in range(2)]
+    await auntil(one_waits)
+    model.goes_on.set()
+    assert sorted(await asyncio.gather(*tasks)) == [[Outcome.HIT], [Outcome.MISS]]
+    assert (cache.counts().hits, cache.counts().misses, cache.counts().shared) == (1, 1, 1)

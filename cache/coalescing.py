@@ -119,7 +119,7 @@ class Coalescer:
         try:
             if lease is None:
                 return self._store.save([(key, entry)], ttl_s=ttl_s)
-            return lease.leases.settle(lease, entry, ttl_s=ttl_s)
+            return lease.leases.settle(lease, [(key, entry)], ttl_s=ttl_s)
         finally:  # also for a caller that is cancelled meanwhile: the entry is there
             self._land(key, entry)
 
@@ -129,7 +129,7 @@ class Coalescer:
         try:
             if lease is None:
                 return await self._store.asave([(key, entry)], ttl_s=ttl_s)
-            return await lease.leases.asettle(lease, entry, ttl_s=ttl_s)
+            return await lease.leases.asettle(lease, [(key, entry)], ttl_s=ttl_s)
         finally:
             self._land(key, entry)
 

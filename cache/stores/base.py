@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
     Payload = bytes | memoryview
+    Holder = tuple[str, bytes]  # the key of an entry, and the token of who has its lease
 
 
 class Store(Closing, ByteStore):
@@ -149,25 +150,25 @@ class LeasingStore(Store):
         """Asynchronous twin of `acquire`."""
 
     @abstractmethod
-    def renew(self, holders: Sequence[tuple[str, bytes]], *, life_ms: int) -> list[bool]:
-        """Have leases, by key and token, live anew; False for each that is not the holder's any more."""
+    def renew(self, holders: Sequence[Holder], *, life_ms: int) -> list[bool]:
+        """Have leases live anew; False for each that is not the holder's any more."""
 
     @abstractmethod
-    async def arenew(self, holders: Sequence[tuple[str, bytes]], *, life_ms: int) -> list[bool]:
+    async def arenew(self, holders: Sequence[Holder], *, life_ms: int) -> list[bool]:
         """Asynchronous twin of `renew`."""
 
     @abstractmethod
-    def release(self, holders: Sequence[tuple[str, bytes]]) -> None:
-        """Give back leases, by key and token; those of other holders stay."""
+    def release(self, holders: Sequence[Holder]) -> None:
+        """Give back leases; those of other holders stay."""
 
     @abstractmethod
-    async def arelease(self, holders: Sequence[tuple[str, bytes]]) -> None:
+    async def arelease(self, holders: Sequence[Holder]) -> None:
         """Asynchronous twin of `release`."""
 
     @abstractmethod
-    def settle(self, key: str, value: Payload, token: bytes, *, ttl_s: int) -> None:
-        """Write a value as `mset` does and give back its lease, in one round trip."""
+    def settle(self, key_value_pairs: Sequence[tuple[str, Payload]], holder: Holder, *, ttl_s: int) -> None:
+        """Write values as `mset` does and give back a lease, in one round trip; a lease that stays is no error."""
 
     @abstractmethod
-    async def asettle(self, key: str, value: Payload, token: bytes, *, ttl_s: int) -> None:
+    async def asettle(self, key_value_pairs: Sequence[tuple[str, Payload]], holder: Holder, *, ttl_s: int) -> None:
         """Asynchronous twin of `settle`."""

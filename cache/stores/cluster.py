@@ -25,8 +25,9 @@ from cache.errors import (
     StoreTimeoutError,
 )
 from cache.stores import commands
-from cache.stores.base import Store
+from cache.stores.base import Attempt, LeasingStore
 from cache.stores.connections import Endpoint, again, translated
+from cache.stores.leasing import acquired, acquiring, releasing, renewing, settling, was_held
 from cache.stores.links import Link, within
 from cache.stores.merging import merged_info
 from cache.stores.slots import Address, SlotMap, grouped, slot_of
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
-    from cache.stores.base import Payload
+    from cache.stores.base import Holder, Payload
     from cache.stores.commands import Command
 
     Asked = dict[Address, list[Command]]
@@ -65,7 +66,7 @@ class Answer(NamedTuple):
 _NOT_YET = Answer("", None)
 
 
-class ClusterStore(Store):
+class ClusterStore(LeasingStore):
     """Entries on the servers of a cluster.
 
     Args:
@@ -207,6 +208,46 @@ class ClusterStore(Store):
         expires_s = self._expiry(0)
         addresses = (await self._amap(expires_s)).addresses()
         return _merged(await self._atell(dict.fromkeys(addresses, commands.INFO), expires_s))
+
+    @override
+    def acquire(self, key: str, token: bytes, *, life_ms: int) -> Attempt:
+        asked = acquiring(key, token, life_ms)
+        return acquired(settled(self._ask([key] * len(asked), asked, 0), commands.value_of), token)
+
+    @override
+    async def aacquire(self, key: str, token: bytes, *, life_ms: int) -> Attempt:
+        asked = acquiring(key, token, life_ms)
+        return acquired(settled(await self._aask([key] * len(asked), asked, 0), commands.value_of), token)
+
+    @override
+    def renew(self, holders: Sequence[Holder], *, life_ms: int) -> list[bool]:
+        keys = [key for key, _ in holders]
+        return _confirmed(settled(self._ask(keys, renewing(holders, life_ms), 0), was_held))
+
+    @override
+    async def arenew(self, holders: Sequence[Holder], *, life_ms: int) -> list[bool]:
+        keys = [key for key, _ in holders]
+        return _confirmed(settled(await self._aask(keys, renewing(holders, life_ms), 0), was_held))
+
+    @override
+    def release(self, holders: Sequence[Holder]) -> None:
+        settled(self._ask([key for key, _ in holders], releasing(holders), 0), was_held)
+
+    @override
+    async def arelease(self, holders: Sequence[Holder]) -> None:
+        settled(await self._aask([key for key, _ in holders], releasing(holders), 0), was_held)
+
+    @override
+    def settle(self, key_value_pairs: Sequence[tuple[str, Payload]], holder: Holder, *, ttl_s: int) -> None:
+        keys, size_bytes = _keys_and_size(key_value_pairs)
+        asked = settling(key_value_pairs, holder, ttl_s)
+        settled(self._ask([*keys, holder[0]], asked, size_bytes)[:-1], _expect_ok)
+
+    @override
+    async def asettle(self, key_value_pairs: Sequence[tuple[str, Payload]], holder: Holder, *, ttl_s: int) -> None:
+        keys, size_bytes = _keys_and_size(key_value_pairs)
+        asked = settling(key_value_pairs, holder, ttl_s)
+        settled((await self._aask([*keys, holder[0]], asked, size_bytes))[:-1], _expect_ok)
 
     @override
     def close(self) -> None:
@@ -482,6 +523,10 @@ def _scanned(answer: Answer, failures: list[StoreError]) -> tuple[bytes | None, 
 
 def _merged(answers: Sequence[Answer]) -> dict[str, str]:
     return merged_info([one for one in settled(answers, commands.info) if one is not None])
+
+
+def _confirmed(are_held: Sequence[bool | None]) -> list[bool]:
+    return [is_held is True for is_held in are_held]  # there is no None without error
 
 
 def _keys_and_size(pairs: Sequence[tuple[str, Payload]]) -> tuple[list[str], int]:

@@ -15,9 +15,12 @@ from cache.deadline import Deadline
 from cache.errors import StoreResponseError
 from cache.keys import lease_key
 from cache.stores.base import Attempt
+from cache.stores.cluster import ClusterStore
 from cache.stores.connections import Endpoint
 from cache.stores.embedded import EmbeddedServer
 from cache.stores.redis import RedisStore
+from cache.stores.sentinel import SentinelEndpoint
+from cache.stores.slots import slot_of
 from cache.wrappers import ByteStoreAdapter, FailOpenStore
 from tests.contract.store_contract import ExpiringStoreContract, LeasingStoreContract, StoreContract, each_world
 from tests.fakes import FakeClock
@@ -307,5 +310,35 @@ class TestLeasesOnRedis(LeasingStoreContract):
             await world.renew(store, [(key, b"one")], life_ms=1000)
         with pytest.raises(StoreResponseError):
             await world.release(store, [(key, b"one")])
-        await world.settle(store, key, b"value", b"one", ttl_s=60)
+        await world.settle(store, [(key, b"value")], (key, b"one"), ttl_s=60)
         assert raw.get(key) == b"value"
+
+
+class TestLeasesOnCluster(LeasingStoreContract):
+    @pytest.fixture
+    async def store(self, cluster: ValkeyCluster) -> AsyncIterator[LeasingStore]:
+        async with ClusterStore.from_url(cluster.url, deadline=PATIENT) as store:
+            yield store
+
+    @each_world
+    async def test_leases_of_all_servers_are_kept_in_one_go(
+        self, store: LeasingStore, namespace: str, world: World, cluster: ValkeyCluster
+    ) -> None:
+        """Leases lie with their keys; a batch over all servers is renewed and given back, each by its own holder."""
+        keys = [f"{namespace}:openai:m:{n}" for n in range(30)]
+        assert len({cluster.owner_of(slot_of(lease_key(key))).port for key in keys}) == 3
+        for key in keys:
+            assert slot_of(lease_key(key)) == slot_of(key)
+            await world.acquire(store, key, b"one", life_ms=60_000)
+        holders = [(key, b"two" if n % 3 else b"one") for n, key in enumerate(keys)]
+        assert await world.renew(store, holders, life_ms=60_000) == [token == b"one" for _, token in holders]
+        await world.release(store, holders)
+        found = [(await world.acquire(store, key, b"three", life_ms=60_000)).is_held for key in keys]
+        assert found == [token == b"one" for _, token in holders]
+
+
+class TestLeasesOnSentinel(LeasingStoreContract):
+    @pytest.fixture
+    async def store(self, sentinels: ValkeySentinels) -> AsyncIterator[LeasingStore]:
+        async with RedisStore(SentinelEndpoint.from_url(sentinels.url), deadline=PATIENT) as store:
+            yield store

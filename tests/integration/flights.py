@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import subprocess
-import sys
+import multiprocessing
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from pydantic import PrivateAttr
+from pydantic import PrivateAttr, SecretStr
 from typing_extensions import override
 
-from cache import CacheSettings
+from cache import CacheSettings, ResponseCache, cached
 from tests.fakes import PATIENCE_S, CountingChatModel
-from tests.integration.calling import PATIENT_S, World, auntil
+from tests.integration.calling import PATIENT_S, World, auntil, until
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
     from langchain_core.messages import BaseMessage
     from langchain_core.outputs import ChatResult
 
-    from cache import ResponseCache
     from tests.openai_server import OpenAIServer
 
-N = 64
+N, N_IN_WORKER = 64, 16
 SETTINGS = CacheSettings(deadline_ms=round(1000 * PATIENT_S))
 
 
@@ -113,64 +113,82 @@ def texts(answers: list[Any]) -> set[str]:
     return {answer.content for answer in answers}
 
 
-WORKER = """
-import asyncio, json, sys, threading, time
-from concurrent.futures import ThreadPoolExecutor
-from langchain_openai import ChatOpenAI
-from cache import CacheSettings, ResponseCache
-
-redis_url, base_url, namespace, world = sys.argv[1:]
-n = 16
-settings = CacheSettings(deadline_ms=5000)
-cache = ResponseCache.from_url(redis_url, namespace=namespace, settings=settings)
-model = ChatOpenAI(model="gpt-4o-mini", base_url=base_url, api_key="test", cache=cache, max_retries=0)
-
-def say_when_all_wait():
-    while cache._coalescer.flights.n_waiting() < n - 1:
-        time.sleep(0.005)
-    print("waiting", flush=True)
-
-async def ask_all():
-    answers = await asyncio.gather(*(model.ainvoke("hello") for _ in range(n)))
-    await cache.aclose()
-    return answers
-
-threading.Thread(target=say_when_all_wait, daemon=True).start()
-if world == "async":
-    answers = asyncio.run(ask_all())
-else:
-    with ThreadPoolExecutor(n) as threads:
-        answers = list(threads.map(model.invoke, ["hello"] * n))
-    cache.close()
-print(json.dumps([answer.content for answer in answers]), flush=True)
-"""
-
-
 class Worker:
-    """A process in which 16 callers ask the same."""
+    """A process in which 16 callers ask the same, in tasks or in threads.
 
-    def __init__(self, redis_url: str, provider: OpenAIServer, namespace: str, world: World) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", WORKER, redis_url, provider.base_url, namespace, world],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    Args:
+        redis_url: where the processes agree.
+        provider: whom they ask.
+        namespace: of the cache.
+        world: whether the callers are threads or tasks.
+        streams: whether the answers are streamed.
+    """
+
+    def __init__(
+        self, redis_url: str, provider: OpenAIServer, namespace: str, world: World, *, streams: bool = False
+    ) -> None:
+        self._pipe, far_end = _processes.Pipe()
+        given: dict[str, Any] = {"redis_url": redis_url, "base_url": provider.base_url, "namespace": namespace}
+        given |= {"world": world, "streams": streams}
+        self._process = _processes.Process(target=_work, args=(far_end,), kwargs=given, daemon=True)
+        self._process.start()
+        far_end.close()
 
     async def all_wait(self) -> None:
         """Return when all callers but one wait."""
-        assert self._process.stdout is not None
-        line = await asyncio.to_thread(self._process.stdout.readline)
-        assert line == "waiting\n", await asyncio.to_thread(self._process.communicate)
+        assert await asyncio.to_thread(self._pipe.recv) == "all wait"
 
     async def answers(self) -> list[str]:
         """What the callers got."""
-        output, errors = await asyncio.to_thread(self._process.communicate, timeout=60)
-        assert (self._process.returncode, errors) == (0, "")
-        answers: list[str] = json.loads(output)
+        answers: list[str] = await asyncio.to_thread(self._pipe.recv)
+        await self._end()
+        assert self._process.exitcode == 0
         return answers
 
     async def kill(self) -> None:
         """End it as a crash would."""
         self._process.kill()
-        await asyncio.to_thread(self._process.communicate)
+        await self._end()
+
+    async def _end(self) -> None:
+        await asyncio.to_thread(self._process.join, PATIENCE_S)
+        self._pipe.close()
+
+
+# What is imported takes seconds: once, in a process of which all others are forked.
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(["langchain_openai", "cache.chat", "tests.fakes"])
+
+
+def _work(pipe: Connection, *, redis_url: str, base_url: str, namespace: str, world: World, streams: bool) -> None:
+    from langchain_openai import ChatOpenAI  # noqa: PLC0415  the tests' own process may not need it
+
+    cache = ResponseCache.from_url(redis_url, namespace=namespace, settings=SETTINGS)
+    key = SecretStr("test")
+    model = cached(ChatOpenAI(model="gpt-4o-mini", base_url=base_url, api_key=key, cache=cache, max_retries=0))
+
+    def ask() -> str:
+        return "".join(str(chunk.content) for chunk in model.stream("hello")) if streams else model.invoke("hello").text
+
+    async def aask() -> str:
+        if not streams:
+            return (await model.ainvoke("hello")).text
+        return "".join([str(chunk.content) async for chunk in model.astream("hello")])
+
+    async def ask_all() -> list[str]:
+        answers = await asyncio.gather(*(aask() for _ in range(N_IN_WORKER)))
+        await cache.aclose()
+        return answers
+
+    def say_when_all_wait() -> None:
+        until(lambda: n_waiting(cache) == N_IN_WORKER - 1)
+        pipe.send("all wait")
+
+    threading.Thread(target=say_when_all_wait, daemon=True).start()
+    if world is World.ASYNC:
+        answers = asyncio.run(ask_all())
+    else:
+        with ThreadPoolExecutor(N_IN_WORKER) as threads:
+            answers = [call.result() for call in [threads.submit(ask) for _ in range(N_IN_WORKER)]]
+        cache.close()
+    pipe.send(answers)

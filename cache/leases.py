@@ -25,6 +25,7 @@ from cache.wrappers import FailOpenStore, SafeStore
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from cache.flight import Lead
     from cache.guard import Part
     from cache.stores.base import Holder, Payload
 
@@ -139,6 +140,7 @@ class Lease:
         token: tells it from those of other holders.
         is_held: whether it is renewed.
         may_be_ours: whether the store may know it; a command whose answer got lost may have been done.
+        lead: of the caller that computes.
     """
 
     def __init__(self, leases: SafeLeases, key: str, keeper: LeaseKeeper) -> None:
@@ -147,7 +149,13 @@ class Lease:
         self.token = uuid.uuid4().hex.encode()
         self.is_held = False
         self.may_be_ours = False
+        self.lead: Lead | None = None
         self._keeper = keeper
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether nobody knows when its holder will go on (see `Lead.is_stalled`)."""
+        return self.lead is not None and self.lead.is_stalled
 
     @property
     def holder(self) -> Holder:
@@ -261,7 +269,8 @@ class LeaseKeeper:
     def _renew(self) -> None:
         now_s = time.monotonic()
         with self._changed:
-            self._held = {lease: until_s for lease, until_s in self._held.items() if now_s < until_s}
+            rows = self._held.items()
+            self._held = {lease: until_s for lease, until_s in rows if now_s < until_s and not lease.is_stalled}
             held = list(self._held)
         for store, some in _by_store(held).items():
             for lease, is_held in zip(some, store.renew(some, life_ms=self.life_ms), strict=True):

@@ -43,6 +43,7 @@ class Level(IntEnum):
     EMBEDDING = 1
     RESPONSE = 2
     RESULT = 3
+    TOOL = 4
 
 
 @dataclass(frozen=True, slots=True)

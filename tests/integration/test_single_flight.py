@@ -19,6 +19,7 @@ from pydantic import BaseModel, PrivateAttr
 from typing_extensions import override
 
 from cache import CacheBackedEmbeddings, CacheSettings, MemoryStore, ResponseCache
+from cache.coalescing import flights_of
 from cache.counters import Counters
 from cache.hits import HIT_MARK
 from cache.keys import Kind
@@ -489,7 +490,7 @@ class Pairs:
 
     async def all_wait(self, n: int) -> None:
         async def holds() -> bool:
-            return self.results._coalescer.flights.n_waiting() == n
+            return flights_of(self.store).n_waiting() == n
 
         await auntil(holds)
 

@@ -112,7 +112,7 @@ class FailOpenStore(SafeStore):
 
     @override
     def fetch(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
-        part = self._all(keys)
+        part = self._all(keys, Direction.READ)
         try:
             values = self.inner.mget(keys, expect_bytes=expect_bytes)
         except StoreError as error:
@@ -123,7 +123,7 @@ class FailOpenStore(SafeStore):
 
     @override
     async def afetch(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
-        part = self._all(keys)
+        part = self._all(keys, Direction.READ)
         try:
             values = await self.inner.amget(keys, expect_bytes=expect_bytes)
         except StoreError as error:
@@ -161,6 +161,26 @@ class FailOpenStore(SafeStore):
         except StoreError as error:
             return self.guard.not_stored(error, part)
         return self.guard.stored(part)
+
+    @override
+    def replace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        part = self._all([key], Direction.WRITE)
+        try:
+            is_done = self.inner.replace(key, old, new, ttl_s=ttl_s)
+        except StoreError as error:
+            self.guard.failed(error, Direction.WRITE, part)
+            raise
+        return self._replaced(part, is_done=is_done)
+
+    @override
+    async def areplace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        part = self._all([key], Direction.WRITE)
+        try:
+            is_done = await self.inner.areplace(key, old, new, ttl_s=ttl_s)
+        except StoreError as error:
+            self.guard.failed(error, Direction.WRITE, part)
+            raise
+        return self._replaced(part, is_done=is_done)
 
     @override
     def mdelete(self, keys: Sequence[str]) -> None:
@@ -225,9 +245,15 @@ class FailOpenStore(SafeStore):
             return await self.inner.amget(keys, expect_bytes=expect_bytes)
         return await gathering_of(self.inner).amget(self.inner, keys, expect_bytes=expect_bytes)
 
-    def _all(self, keys: Sequence[str]) -> Part:
+    def _replaced(self, part: Part, *, is_done: bool) -> bool:
+        if is_done:
+            return self.guard.stored(part)
+        self.guard.succeeded(Direction.WRITE, part)
+        return False
+
+    def _all(self, keys: Sequence[str], direction: Direction) -> Part:
         """All keys, where no server is left alone."""
-        part = self.guard.part(keys, Direction.READ)
+        part = self.guard.part(keys, direction)
         if not part.is_all:
             raise _left_alone()
         return part
@@ -235,6 +261,10 @@ class FailOpenStore(SafeStore):
 
 def _left_alone() -> StoreConnectionError:
     return StoreConnectionError("the server failed and is left alone until a probe finds it back", reason="left_alone")
+
+
+def _off() -> StoreError:
+    return StoreError("the cache is switched off", reason="off")
 
 
 class DisabledStore(SafeStore):
@@ -271,6 +301,14 @@ class DisabledStore(SafeStore):
     @override
     async def asave(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None) -> bool:
         return False
+
+    @override
+    def replace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        raise _off()
+
+    @override
+    async def areplace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        raise _off()
 
     @override
     def mdelete(self, keys: Sequence[str]) -> None:

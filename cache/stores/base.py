@@ -61,6 +61,32 @@ class Store(Closing, ByteStore):
     async def amdelete(self, keys: Sequence[str]) -> None:
         """Asynchronous twin of `mdelete`."""
 
+    def replace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        """Write a value where the present one is `old`: where nobody has changed it since it was read.
+
+        A store that cannot have both done at once reads and then writes.
+
+        Args:
+            key: what is written.
+            old: what was read; `None` where there was nothing.
+            new: not empty.
+            ttl_s: as of `mset`.
+
+        Returns:
+            Whether it was written; it was not where there is another value meanwhile.
+        """
+        if self.mget([key]) != [old]:
+            return False
+        self.mset([(key, new)], ttl_s=ttl_s)
+        return True
+
+    async def areplace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        """Asynchronous twin of `replace`."""
+        if await self.amget([key]) != [old]:
+            return False
+        await self.amset([(key, new)], ttl_s=ttl_s)
+        return True
+
     @abstractmethod
     def mpeek(self, keys: Sequence[str], n_bytes: int) -> list[bytes | None]:
         """Read the first bytes of the values of keys; `None` where there is none, or no string."""
@@ -128,6 +154,8 @@ class Attempt:
 
 class LeasingStore(Store):
     """A store where it can be agreed on who computes the value of a key; a lease is no entry and no key of this store.
+
+    Of one key there are leases or replacements (`replace`), not both.
 
     Attributes:
         is_shared: whether other processes see it, so that there is something to agree on.

@@ -27,7 +27,7 @@ from cache.errors import (
 from cache.stores import commands
 from cache.stores.base import Attempt, LeasingStore
 from cache.stores.connections import Endpoint, again, translated
-from cache.stores.leasing import acquired, acquiring, releasing, renewing, settling, was_held
+from cache.stores.leasing import acquired, acquiring, releasing, renewing, replacing, settling, was_done
 from cache.stores.links import Link, within
 from cache.stores.merging import merged_info
 from cache.stores.slots import Address, SlotMap, grouped, slot_of
@@ -222,20 +222,20 @@ class ClusterStore(LeasingStore):
     @override
     def renew(self, holders: Sequence[Holder], *, life_ms: int) -> list[bool]:
         keys = [key for key, _ in holders]
-        return _confirmed(settled(self._ask(keys, renewing(holders, life_ms), 0), was_held))
+        return _confirmed(settled(self._ask(keys, renewing(holders, life_ms), 0), was_done))
 
     @override
     async def arenew(self, holders: Sequence[Holder], *, life_ms: int) -> list[bool]:
         keys = [key for key, _ in holders]
-        return _confirmed(settled(await self._aask(keys, renewing(holders, life_ms), 0), was_held))
+        return _confirmed(settled(await self._aask(keys, renewing(holders, life_ms), 0), was_done))
 
     @override
     def release(self, holders: Sequence[Holder]) -> None:
-        settled(self._ask([key for key, _ in holders], releasing(holders), 0), was_held)
+        settled(self._ask([key for key, _ in holders], releasing(holders), 0), was_done)
 
     @override
     async def arelease(self, holders: Sequence[Holder]) -> None:
-        settled(await self._aask([key for key, _ in holders], releasing(holders), 0), was_held)
+        settled(await self._aask([key for key, _ in holders], releasing(holders), 0), was_done)
 
     @override
     def settle(self, key_value_pairs: Sequence[tuple[str, Payload]], holder: Holder, *, ttl_s: int) -> None:
@@ -248,6 +248,16 @@ class ClusterStore(LeasingStore):
         keys, size_bytes = _keys_and_size(key_value_pairs)
         asked = settling(key_value_pairs, holder, ttl_s)
         settled((await self._aask([*keys, holder[0]], asked, size_bytes))[:-1], _expect_ok)
+
+    @override
+    def replace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        answers = self._ask([key], replacing(key, old, new, ttl_s), len(old or b"") + len(new))
+        return _confirmed(settled(answers, was_done))[0]
+
+    @override
+    async def areplace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        answers = await self._aask([key], replacing(key, old, new, ttl_s), len(old or b"") + len(new))
+        return _confirmed(settled(answers, was_done))[0]
 
     @override
     def close(self) -> None:
@@ -525,8 +535,8 @@ def _merged(answers: Sequence[Answer]) -> dict[str, str]:
     return merged_info([one for one in settled(answers, commands.info) if one is not None])
 
 
-def _confirmed(are_held: Sequence[bool | None]) -> list[bool]:
-    return [is_held is True for is_held in are_held]  # there is no None without error
+def _confirmed(are_done: Sequence[bool | None]) -> list[bool]:
+    return [is_done is True for is_done in are_done]  # there is no None without error
 
 
 def _keys_and_size(pairs: Sequence[tuple[str, Payload]]) -> tuple[list[str], int]:

@@ -7,6 +7,7 @@ lease, which lie in one slot of a cluster.
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING, Any
 
 from cache.keys import lease_key
@@ -21,6 +22,17 @@ if TYPE_CHECKING:
 
 _RENEW = "return redis.call('GET',KEYS[1])==ARGV[1] and redis.call('PEXPIRE',KEYS[1],ARGV[2]) or 0"
 _RELEASE = "return redis.call('GET',KEYS[1])==ARGV[1] and redis.call('DEL',KEYS[1]) or 0"
+
+
+# The lease, which is nobody's, says whose change was the last: a command that is sent twice changes once.
+_REPLACE = """
+if redis.call('GET',KEYS[2])==ARGV[1] then return 1 end
+if (redis.call('GET',KEYS[1]) or '')~=ARGV[2] then return 0 end
+redis.call('SET',KEYS[1],ARGV[3],'EX',ARGV[4])
+redis.call('SET',KEYS[2],ARGV[1],'PX',ARGV[5])
+return 1
+"""
+_REMEMBERED_MS = 10_000
 
 
 def acquiring(key: str, token: bytes, life_ms: int) -> list[Command]:
@@ -53,7 +65,13 @@ def settling(pairs: Sequence[tuple[str, Payload]], holder: Holder, ttl_s: int) -
     return [*sets(pairs, ttl_s), *releasing([holder])]
 
 
-def was_held(reply: Any) -> bool:
-    """Whether a lease was the holder's; an error of the server is raised."""
+def replacing(key: str, old: bytes | None, new: Payload, ttl_s: int) -> list[Command]:
+    """Write a value where the present one is the old one."""
+    token = uuid.uuid4().hex
+    return [("EVAL", _REPLACE, 2, key, lease_key(key), token, old or b"", new, ttl_s, _REMEMBERED_MS)]
+
+
+def was_done(reply: Any) -> bool:
+    """Whether a script found what it was to find, and so did what it does; an error of the server is raised."""
     expect([reply], (0, 1))
     return bool(reply == 1)

@@ -44,14 +44,8 @@ class MemoryStore(LeasingStore):
 
     @override
     def mset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
-        expires_s = None if ttl_s is None else self._clock.monotonic_s() + ttl_s
         with self._lock:
-            for key, value in key_value_pairs:
-                self._drop(key)
-                self._entries[key] = (bytes(value), expires_s)
-                self._size_bytes += len(key) + len(value)
-            while self._size_bytes > self._max_bytes and self._entries:
-                self._drop(next(iter(self._entries)))
+            self._write(key_value_pairs, ttl_s)
 
     @override
     def mdelete(self, keys: Sequence[str]) -> None:
@@ -143,6 +137,27 @@ class MemoryStore(LeasingStore):
     @override
     async def asettle(self, key_value_pairs: Sequence[tuple[str, Payload]], holder: Holder, *, ttl_s: int) -> None:
         self.settle(key_value_pairs, holder, ttl_s=ttl_s)
+
+    @override
+    def replace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        with self._lock:
+            if self._read(key) != old:
+                return False
+            self._write([(key, new)], ttl_s)
+            return True
+
+    @override
+    async def areplace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        return self.replace(key, old, new, ttl_s=ttl_s)
+
+    def _write(self, pairs: Sequence[tuple[str, Payload]], ttl_s: int | None) -> None:
+        expires_s = None if ttl_s is None else self._clock.monotonic_s() + ttl_s
+        for key, value in pairs:
+            self._drop(key)
+            self._entries[key] = (bytes(value), expires_s)
+            self._size_bytes += len(key) + len(value)
+        while self._size_bytes > self._max_bytes and self._entries:
+            self._drop(next(iter(self._entries)))
 
     def _holds(self, key: str, token: bytes) -> bool:
         holder, expires_s = self._leases.get(key, (None, 0.0))

@@ -27,7 +27,7 @@ from cache.stores.commands import (
     value_of,
     values,
 )
-from cache.stores.leasing import acquired, acquiring, releasing, renewing, settling, was_held
+from cache.stores.leasing import acquired, acquiring, releasing, renewing, replacing, settling, was_done
 from cache.stores.links import Link
 
 if TYPE_CHECKING:
@@ -158,11 +158,11 @@ class RedisStore(LeasingStore):
 
     @override
     def renew(self, holders: Sequence[Holder], *, life_ms: int) -> list[bool]:
-        return [was_held(reply) for reply in self._exchange(renewing(holders, life_ms), 0)]
+        return [was_done(reply) for reply in self._exchange(renewing(holders, life_ms), 0)]
 
     @override
     async def arenew(self, holders: Sequence[Holder], *, life_ms: int) -> list[bool]:
-        return [was_held(reply) for reply in await self._aexchange(renewing(holders, life_ms), 0)]
+        return [was_done(reply) for reply in await self._aexchange(renewing(holders, life_ms), 0)]
 
     @override
     def release(self, holders: Sequence[Holder]) -> None:
@@ -181,6 +181,16 @@ class RedisStore(LeasingStore):
     async def asettle(self, key_value_pairs: Sequence[tuple[str, Payload]], holder: Holder, *, ttl_s: int) -> None:
         size_bytes = sum(len(value) for _, value in key_value_pairs)
         expect((await self._aexchange(settling(key_value_pairs, holder, ttl_s), size_bytes))[:-1], OK)
+
+    @override
+    def replace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        [reply] = self._exchange(replacing(key, old, new, ttl_s), len(old or b"") + len(new))
+        return was_done(reply)
+
+    @override
+    async def areplace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        [reply] = await self._aexchange(replacing(key, old, new, ttl_s), len(old or b"") + len(new))
+        return was_done(reply)
 
     @override
     def close(self) -> None:

@@ -297,3 +297,18 @@ class LeasingStoreContract(ABC):
         """Whoever goes through the keys of a namespace does not meet it."""
         await world.acquire(store, f"{namespace}:openai:m:0", b"one", life_ms=60_000)
         assert await world.keys(store, f"{namespace}:") == []
+
+    @each_world
+    async def test_a_value_is_replaced_where_nobody_has_changed_it(
+        self, store: LeasingStore, namespace: str, world: World
+    ) -> None:
+        """What was read is replaced, be it nothing; where another value is there meanwhile, that one stays."""
+        key = f"{namespace}:a"
+        assert await world.swap(store, key, None, EVERY_BYTE, ttl_s=60)
+        assert not await world.swap(store, key, None, b"late", ttl_s=60)
+        assert await world.swap(store, key, EVERY_BYTE, b"new", ttl_s=60)
+        assert not await world.swap(store, key, EVERY_BYTE, b"late", ttl_s=60)
+        assert await world.mget(store, [key]) == [b"new"]
+        await world.mdelete(store, [key])
+        assert not await world.swap(store, key, b"new", b"late", ttl_s=60)
+        assert await world.mget(store, [key]) == [None]

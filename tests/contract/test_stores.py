@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import fakeredis
 import pytest
@@ -18,6 +18,7 @@ from cache.stores.base import Attempt
 from cache.stores.cluster import ClusterStore
 from cache.stores.connections import Endpoint
 from cache.stores.embedded import EmbeddedServer
+from cache.stores.leasing import replacing
 from cache.stores.redis import RedisStore
 from cache.stores.sentinel import SentinelEndpoint
 from cache.stores.slots import slot_of
@@ -257,6 +258,15 @@ class TestByteStoreAdapter(StoreContract):
         await world.mset(store, [(f"{namespace}:a", b"1")], ttl_s=1)
         assert await world.mget(store, [f"{namespace}:a"]) == [b"1"]
 
+    @each_world
+    async def test_a_value_that_was_changed_is_not_replaced(self, store: Store, namespace: str, world: World) -> None:
+        """A foreign store is asked what is there, and then written to."""
+        key = f"{namespace}:a"
+        assert await world.swap(store, key, None, b"1", ttl_s=60)
+        assert not await world.swap(store, key, None, b"2", ttl_s=60)
+        assert await world.swap(store, key, b"1", b"3", ttl_s=60)
+        assert await world.mget(store, [key]) == [b"3"]
+
 
 class TestLeasesInMemory(LeasingStoreContract):
     @pytest.fixture
@@ -297,6 +307,18 @@ class TestLeasesOnRedis(LeasingStoreContract):
         store.acquire(key, b"one", life_ms=60_000)
         assert raw.get(lease_key(key)) == b"one"
         assert 59_000 < raw.pttl(lease_key(key)) <= 60_000
+
+    def test_a_replacement_that_is_sent_twice_is_done_once(
+        self, store: LeasingStore, namespace: str, raw: redis.Redis
+    ) -> None:
+        """When its reply got lost, the second try says that it was done; for another one it is too late."""
+        key = f"{namespace}:session:0"
+        [command] = replacing(key, None, b"new", 60)
+        [other] = replacing(key, None, b"new", 60)
+        sent: Any = raw.execute_command
+        assert [sent(*one) for one in (command, command, other)] == [1, 1, 0]
+        assert (raw.get(key), 0 < raw.ttl(key) <= 60) == (b"new", True)
+        assert 0 < raw.pttl(lease_key(key)) <= 10_000
 
     @each_world
     async def test_what_no_lease_can_be_is_nobodys(

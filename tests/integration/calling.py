@@ -49,6 +49,11 @@ class World(StrEnum):
             return store.mpeek(keys, n_bytes)
         return await store.ampeek(keys, n_bytes)
 
+    async def swap(self, store: Store, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        if self is World.SYNC:
+            return store.replace(key, old, new, ttl_s=ttl_s)
+        return await store.areplace(key, old, new, ttl_s=ttl_s)
+
     async def keys(self, store: Store, prefix: str, *, at_most: int = 10**9) -> list[str]:
         """The keys that begin with `prefix`, sorted; no more than `at_most` are asked for."""
         found: list[str] = []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from cache import ResponseCache
 from cache.hits import HIT_MARK
 from cache.leases import LeaseKeeper
+from cache.service import CacheService, SyncCacheService
 from tests.integration.calling import World, auntil
 from tests.integration.flights import SETTINGS, GatedModel, Worker, all_wait, texts
 from tests.openai_server import CHAT, OpenAIServer
@@ -195,3 +198,28 @@ async def test_processes_agree_behind_sentinels(namespace: str) -> None:
         async with asyncio.timeout(10):
             assert texts(list(await asyncio.gather(leading, *waiting))) == {"fine"}
         await caches.aclose()
+
+
+async def test_of_changes_at_once_none_is_lost_while_a_slot_moves(cluster: ValkeyCluster, namespace: str) -> None:
+    """Tasks and threads of two services append to one session, while its slot goes to another server: all are there."""
+    settings = SETTINGS.model_copy(update={"namespace": namespace})
+    async with CacheService.from_url(cluster.url, settings=settings) as service:
+        with SyncCacheService.from_url(cluster.url, settings=settings) as other:
+            await service.cache_session("abc", [])
+            source = next(server for server in cluster.primaries if server.command("KEYS", f"{namespace}:*"))
+            target = next(server for server in cluster.primaries if server is not source)
+            [key] = source.command("KEYS", f"{namespace}:*")
+            slot = source.command("CLUSTER", "KEYSLOT", key)
+            cluster.begin_move(slot, target)
+            tasks = [service.update_session("abc", partial(appended, n=n)) for n in range(10)]
+            with ThreadPoolExecutor(11) as threads:
+                move = threads.submit(cluster.end_move, slot, target)
+                calls = [threads.submit(other.update_session, "abc", partial(appended, n=n)) for n in range(10, 20)]
+                confirmed = await asyncio.gather(*tasks, *map(asyncio.wrap_future, calls))
+            move.result()
+            assert confirmed == [True] * 20
+            assert sorted(await service.get_session("abc") or []) == list(range(20))
+
+
+def appended(found: list[int] | None, *, n: int) -> list[int]:
+    return [*(found or []), n]

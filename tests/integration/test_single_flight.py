@@ -76,25 +76,6 @@ class GatedLLM(LLM):
         return prompt
 
 
-@pytest.fixture(params=["up", "down"])
-async def cache(request: pytest.FixtureRequest, namespace: str) -> AsyncIterator[ResponseCache]:
-    """A cache on a server that is there, and on one that is not."""
-    url = request.getfixturevalue("redis_url") if request.param == "up" else f"redis://{HOST}:{free_port()}/0"
-    async with ResponseCache.from_url(url, namespace=namespace, settings=SETTINGS) as cache:
-        yield cache
-
-
-@pytest.fixture
-def in_memory() -> ResponseCache:
-    return ResponseCache(MemoryStore(), settings=SETTINGS)
-
-
-@pytest.fixture
-def threads() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(N) as threads:
-        yield threads
-
-
 async def test_of_many_tasks_one_asks(cache: ResponseCache) -> None:
     """64 tasks make one call; each gets the answer under an id of its own, and all but one are told of a hit."""
     model = GatedModel(cache=cache)

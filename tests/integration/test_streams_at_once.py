@@ -86,25 +86,6 @@ def _chunk(n: int, **metadata: Any) -> ChatGenerationChunk:
     return ChatGenerationChunk(message=AIMessageChunk(content=WORDS[n], response_metadata=metadata))
 
 
-@pytest.fixture(params=["up", "down"])
-async def cache(request: pytest.FixtureRequest, namespace: str) -> AsyncIterator[ResponseCache]:
-    """A cache on a server that is there, and on one that is not."""
-    url = request.getfixturevalue("redis_url") if request.param == "up" else f"redis://{HOST}:{free_port()}/0"
-    async with ResponseCache.from_url(url, namespace=namespace, settings=SETTINGS) as cache:
-        yield cache
-
-
-@pytest.fixture
-def in_memory() -> ResponseCache:
-    return ResponseCache(MemoryStore(), settings=SETTINGS)
-
-
-@pytest.fixture
-def threads() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(N) as threads:
-        yield threads
-
-
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader that keeps a chunk is not waited for, however short that is."""

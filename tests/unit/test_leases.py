@@ -10,11 +10,12 @@ from typing_extensions import override
 from cache import MemoryStore
 from cache.breaker import Direction
 from cache.errors import InvalidKeyError, StoreConnectionError, StoreError
+from cache.flight import Flights, Lead, Level
 from cache.keys import Key, Kind, build_key, lease_key, parse_key
 from cache.leases import Lease, LeaseKeeper, SafeLeases
 from cache.stores.base import Attempt
 from cache.wrappers import ByteStoreAdapter, DisabledStore, FailOpenStore
-from tests.fakes import SeveralServers
+from tests.fakes import FakeClock, SeveralServers
 from tests.integration.calling import World, until
 
 if TYPE_CHECKING:
@@ -241,3 +242,17 @@ def test_a_value_is_stored_where_the_server_of_its_lease_is_left_alone() -> None
     assert inner.asked == [["a1"]]
     assert inner.mget(["a1", "b1"]) == [b"2", None]
     store.close()
+
+
+def test_a_lease_of_a_stream_whose_reader_does_not_go_on_ends() -> None:
+    """It is renewed no longer, so that another process may stream; its holder's stream goes on without it."""
+    clock = FakeClock()
+    bench = Bench()
+    lead = Flights(clock=clock).join(KEY, Level.RESPONSE, ticket=0, wait_s=LONG_S, may_wait=False)
+    assert isinstance(lead, Lead)
+    bench.lease.lead = lead
+    bench.lease.keep(LONG_S)
+    lead.pause()
+    clock.advance(1.0)
+    until(bench.is_free)
+    lead.part()

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Self
+    from typing import Any, Self
 
 
 class CacheError(Exception):
@@ -88,7 +88,7 @@ class PartialFailureError(StoreError):
 
     Attributes:
         failures: one error for each server that failed.
-        values: what a read found, in the order of its keys; `None` also where a server failed.
+        values: what was answered, in the order of the keys; `None` also where a server failed.
         n_done: for how many keys the operation was done.
     """
 
@@ -98,7 +98,7 @@ class PartialFailureError(StoreError):
         *,
         reason: str | None = None,
         failures: Sequence[StoreError] = (),
-        values: Sequence[bytes | None] = (),
+        values: Sequence[Any] = (),
         n_done: int = 0,
     ) -> None:
         """Keep what failed and what did not."""
@@ -108,7 +108,7 @@ class PartialFailureError(StoreError):
         self.n_done = n_done
 
     @classmethod
-    def of(cls, failures: Sequence[StoreError], *, values: Sequence[bytes | None], n_done: int) -> Self:
+    def of(cls, failures: Sequence[StoreError], *, values: Sequence[Any], n_done: int) -> Self:
         """The error for at least one failure, with the reason of the first."""
         names = "; ".join(f"{failure.server or 'no server'}: {failure}" for failure in failures)
         return cls(

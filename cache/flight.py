@@ -7,12 +7,16 @@ Nothing waits in a circle: a caller waits for keys that lie below all that it le
 stands in its context, which tasks and LangChain's threads inherit. A blocking caller on an event loop's thread never
 waits: it might hold up the very task that it waits for; on a thread of an event loop's pool it waits for no task, which
 may need that thread to get its answer. And who has waited long enough computes for itself.
+
+A stream goes on only when its reader asks for more, in a context that need not be the stream's: a reader that keeps a
+chunk for long, as it waits for something itself, or waits for a thread, holds up nobody else.
 """
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import os
 import threading
 import weakref
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
 
 _MOST_LANDED = 256  # values that are kept for callers who had looked before they were there
 _LANDED_LIFE_S = 2.0  # between a caller's look and its joining lies one operation of the store
+_READER_S = 1.0  # that the reader of a stream may keep a chunk before those who wait go on without it
 
 
 class Level(IntEnum):
@@ -38,6 +43,7 @@ class Level(IntEnum):
     EMBEDDING = 1
     RESPONSE = 2
     RESULT = 3
+    TOOL = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,26 @@ class Lead:
         self.flights = flights
         self._flight = flight
         self._on_over: list[Callable[[], object]] = []
+        self._paused_s: float | None = None
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it is left to somebody else when the caller goes on: to the reader of a stream."""
+        return self._paused_s is not None
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether it has been paused for long."""
+        paused_s = self._paused_s
+        return paused_s is not None and self.flights.now_s() >= paused_s + _READER_S
+
+    def pause(self) -> None:
+        """Take note that somebody else decides when the caller goes on."""
+        self._paused_s = self.flights.now_s()
+
+    def go_on(self) -> None:
+        """Take note that the caller computes again."""
+        self._paused_s = None
 
     @property
     def held(self) -> Held | None:
@@ -116,8 +142,15 @@ class Lead:
     ) -> None:
         if error is None:
             self.part()
+        elif kind is GeneratorExit:
+            self._fail_elsewhere()
         else:
             self.fail()
+
+    def _fail_elsewhere(self) -> None:
+        """Fail in another thread: a generator may be closed by the garbage collector, while this one holds a lock."""
+        with contextlib.suppress(RuntimeError):  # no thread to be had: those who wait see that nobody goes on
+            threading.Thread(target=self.fail, name="resumecache-flight", daemon=True).start()
 
 
 Turn: TypeAlias = Lead | Landed | None
@@ -129,14 +162,14 @@ class Waiter:
 
     Attributes:
         key: what is waited for.
-        is_task: whether a task waits, or else a thread.
+        thread: the thread that waits; `None` where a task does.
         takes_loops_thread: whether a thread waits that tasks may need.
         future: is done when it is the caller's turn.
     """
 
     def __init__(self, flights: Flights, flight: _Flight) -> None:
         self.key = flight.key
-        self.is_task = _is_on_event_loop()
+        self.thread = _blocked_thread()
         self.takes_loops_thread = _is_on_loops_thread()
         self.future: concurrent.futures.Future[Turn] = concurrent.futures.Future()
         self.future.set_running_or_notify_cancel()  # a task that is cancelled cannot cancel it: it has to leave
@@ -150,6 +183,12 @@ class Waiter:
         if isinstance(turn, Lead):
             _now_leading(turn)
         return turn
+
+    def look(self) -> None:
+        """Wait no longer where the leader does not go on, and leave the others who wait to themselves too."""
+        lead = self._flight.lead
+        if lead is not None and lead.is_stalled:
+            lead.part()
 
     def leave(self) -> None:
         """Wait no longer; a lead that had just been handed to the caller goes to the next."""
@@ -171,7 +210,8 @@ class Wait:
 class _Flight:
     key: str
     started_s: float
-    is_of_task: bool
+    thread: int | None  # of the leader; `None` where a task leads
+    lead: Lead | None = None
     waiters: deque[Waiter] = field(default_factory=deque)
     held: Held | None = None
 
@@ -194,6 +234,10 @@ class Flights:
         self._under_way: dict[str, _Flight] = {}
         self._landed: OrderedDict[str, tuple[int, float, Landed]] = OrderedDict()
         self._n_landed = 0
+
+    def now_s(self) -> float:
+        """The time, on the monotonic clock."""
+        return self._clock.monotonic_s()
 
     def ticket(self) -> int:
         """A moment, to be taken before looking for a key elsewhere: what lands after it is not missed by `join`."""
@@ -230,11 +274,11 @@ class Flights:
         if landed is not None and n_landed > ticket:
             return landed
         flight = self._under_way.get(key)
-        if flight is not None and self._clock.monotonic_s() < flight.started_s + wait_s:
-            is_in_the_way = flight.is_of_task and _is_on_loops_thread()
-            return self._wait(flight) if may_wait and not is_in_the_way else None
-        flight = self._under_way[key] = _Flight(key, self._clock.monotonic_s(), is_of_task=_is_on_event_loop())
-        return Lead(self, flight, level)
+        if flight is not None and self.now_s() < flight.started_s + wait_s and not _is_stalled(flight):
+            return self._wait(flight) if may_wait and not _is_in_the_way(flight) else None
+        flight = self._under_way[key] = _Flight(key, self.now_s(), _blocked_thread())
+        flight.lead = Lead(self, flight, level)
+        return flight.lead
 
     def _wait(self, flight: _Flight) -> Waiter:
         waiter = Waiter(self, flight)
@@ -264,18 +308,19 @@ class Flights:
             if lead.is_over:
                 return
             lead.is_over = True
-            flight.started_s = self._clock.monotonic_s()
+            flight.started_s = self.now_s()
             next_ = flight.waiters.popleft() if flight.waiters else None
             held = None if next_ else self._remove(flight)
             if next_:
-                flight.is_of_task = next_.is_task
-                next_.future.set_result(Lead(self, flight, lead.level))
+                flight.thread = next_.thread
+                flight.lead = Lead(self, flight, lead.level)
+                next_.future.set_result(flight.lead)
                 self._clear_the_way(flight)
         lead._end(held)  # noqa: SLF001  as above
 
     def _clear_the_way(self, flight: _Flight) -> None:
         """Send away the threads that the task which leads now may need."""
-        for waiter in [one for one in flight.waiters if flight.is_of_task and one.takes_loops_thread]:
+        for waiter in [one for one in flight.waiters if flight.thread is None and one.takes_loops_thread]:
             flight.waiters.remove(waiter)
             waiter.future.set_result(None)
 
@@ -288,7 +333,7 @@ class Flights:
     def _note(self, key: str, landed: Landed) -> None:
         """Keep a value for callers who looked before it was there and join after it has landed."""
         self._n_landed += 1
-        now_s = self._clock.monotonic_s()
+        now_s = self.now_s()
         self._landed.pop(key, None)
         self._landed[key] = self._n_landed, now_s, landed
         while len(self._landed) > _MOST_LANDED or next(iter(self._landed.values()))[1] < now_s - _LANDED_LIFE_S:
@@ -314,8 +359,11 @@ def flow_to_wait(
     spot = flights.join(key, level, ticket=ticket, wait_s=wait_s, may_wait=may_wait)
     if not isinstance(spot, Waiter):
         return spot
+    until_s = flights.now_s() + wait_s
     try:
-        yield Wait([spot], wait_s)
+        while not spot.future.done() and (left_s := until_s - flights.now_s()) > 0:
+            yield Wait([spot], min(left_s, _READER_S))
+            spot.look()
     except BaseException:
         spot.leave()
         raise
@@ -346,6 +394,22 @@ def _active() -> tuple[Lead, ...]:
 def _now_leading(*leads: Lead) -> None:
     if leads:
         _leading.set((*_active(), *leads))
+
+
+def _is_stalled(flight: _Flight) -> bool:
+    return flight.lead is not None and flight.lead.is_stalled
+
+
+def _is_in_the_way(flight: _Flight) -> bool:
+    """Say whether the leader may need this thread to go on, so that it must not be blocked."""
+    if flight.thread is None:
+        return _is_on_loops_thread()
+    return flight.lead is not None and flight.lead.is_paused and flight.thread == threading.get_ident()
+
+
+def _blocked_thread() -> int | None:
+    """The thread that a caller in this context blocks; `None` where it is a task, which blocks none."""
+    return None if _is_on_event_loop() else threading.get_ident()
 
 
 def _is_on_event_loop() -> bool:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import random
+import time
 from typing import TYPE_CHECKING, Any
 
 from cache.clock import Clock, SystemClock
 from cache.codecs.json import decode_json, encode_json
 from cache.codecs.payloads import decode_payload, encode_payload
 from cache.entry import Header
-from cache.errors import EntryError
+from cache.errors import EntryError, StoreError
 from cache.keys import Key, Kind, build_key, key_tag
 from cache.opening import store_for
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from langchain_core.stores import ByteStore
 
     from cache.counters import Counters
     from cache.settings import CacheSettings
 
 _log = logging.getLogger("resumecache")
+_MOST_TRIES, _LONGEST_PAUSE_S = 100, 0.02
+_TRY_AGAIN = "try_again"  # of a slot that is just being moved
 
 
 class JsonCache:
@@ -86,6 +93,48 @@ class JsonCache:
         """Asynchronous twin of `set`."""
         return await self.store.asave([self.entry(key, value, made_ms=made_ms)], ttl_s=self.ttl_s)
 
+    def update(self, key: Key, change: Callable[[Any | None], Any | None]) -> bool:
+        """Replace a value by what a function makes of it, whatever others do to it at the same time.
+
+        Args:
+            key: of the value.
+            change: gets the value, or `None`, and gives the new one, or `None` to leave all as it is; it is called anew
+                where somebody else was faster.
+
+        Returns:
+            Whether the store has confirmed it.
+
+        Raises:
+            DecodeError: the new value is not JSON.
+        """
+        name = build_key(key)
+        for pause_s in _pauses():
+            try:
+                [raw] = self.store.fetch([name])
+                new = self._changed(key, raw, change)
+                if new is None or self.store.replace(name, raw, new, ttl_s=self.ttl_s):
+                    return new is not None
+            except StoreError as error:
+                if error.reason != _TRY_AGAIN:
+                    return False
+            time.sleep(pause_s)
+        return False
+
+    async def aupdate(self, key: Key, change: Callable[[Any | None], Any | None]) -> bool:
+        """Asynchronous twin of `update`."""
+        name = build_key(key)
+        for pause_s in _pauses():
+            try:
+                [raw] = await self.store.afetch([name])
+                new = self._changed(key, raw, change)
+                if new is None or await self.store.areplace(name, raw, new, ttl_s=self.ttl_s):
+                    return new is not None
+            except StoreError as error:
+                if error.reason != _TRY_AGAIN:
+                    return False
+            await asyncio.sleep(pause_s)
+        return False
+
     def entry(self, key: Key, value: Any, *, made_ms: int = 0) -> tuple[str, bytes]:
         """The name and the bytes that a value is stored as.
 
@@ -105,6 +154,11 @@ class JsonCache:
         self._counters.add(hits=1, saved_ms=header.made_ms)
         return value
 
+    def _changed(self, key: Key, raw: bytes | None, change: Callable[[Any | None], Any | None]) -> bytes | None:
+        header, value = self._read(build_key(key), raw)
+        new = change(value if header is not None and header.is_fresh(self._clock.now_s()) else None)
+        return None if new is None else self.entry(key, new)[1]
+
     def _read(self, name: str, raw: bytes | None) -> tuple[Header | None, Any]:
         if raw is None:
             return None, None
@@ -115,3 +169,8 @@ class JsonCache:
             self._counters.add_reason("unreadable", type(error).__name__)
             _log.warning("cache entry %s cannot be used (%s), it will be replaced", name, error)
             return None, None
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds to wait before each further try; those who meet do not meet again."""
+    return (random.uniform(0.0, _LONGEST_PAUSE_S) for _ in range(_MOST_TRIES))  # noqa: S311  no secret

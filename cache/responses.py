@@ -271,6 +271,7 @@ class ResponseCache(Closing, BaseCache):
                 key=asked.key,
                 stream_key=key_of_stream(asked.key),
                 store=self.store,
+                coalescer=self._coalescer,
                 ttl_s=self._ttl_s if control.ttl_s is None else control.ttl_s,
                 compress_over_bytes=self._compress_over_bytes,
                 wants_json=_wants_json(llm_string),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
     Payload = bytes | memoryview
+    Holder = tuple[str, bytes]  # the key of an entry, and the token of who has its lease
 
 
 class Store(Closing, ByteStore):
@@ -59,6 +60,32 @@ class Store(Closing, ByteStore):
     @abstractmethod
     async def amdelete(self, keys: Sequence[str]) -> None:
         """Asynchronous twin of `mdelete`."""
+
+    def replace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        """Write a value where the present one is `old`: where nobody has changed it since it was read.
+
+        A store that cannot have both done at once reads and then writes.
+
+        Args:
+            key: what is written.
+            old: what was read; `None` where there was nothing.
+            new: not empty.
+            ttl_s: as of `mset`.
+
+        Returns:
+            Whether it was written; it was not where there is another value meanwhile.
+        """
+        if self.mget([key]) != [old]:
+            return False
+        self.mset([(key, new)], ttl_s=ttl_s)
+        return True
+
+    async def areplace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        """Asynchronous twin of `replace`."""
+        if await self.amget([key]) != [old]:
+            return False
+        await self.amset([(key, new)], ttl_s=ttl_s)
+        return True
 
     @abstractmethod
     def mpeek(self, keys: Sequence[str], n_bytes: int) -> list[bytes | None]:
@@ -128,6 +155,8 @@ class Attempt:
 class LeasingStore(Store):
     """A store where it can be agreed on who computes the value of a key; a lease is no entry and no key of this store.
 
+    Of one key there are leases or replacements (`replace`), not both.
+
     Attributes:
         is_shared: whether other processes see it, so that there is something to agree on.
     """
@@ -149,25 +178,25 @@ class LeasingStore(Store):
         """Asynchronous twin of `acquire`."""
 
     @abstractmethod
-    def renew(self, holders: Sequence[tuple[str, bytes]], *, life_ms: int) -> list[bool]:
-        """Have leases, by key and token, live anew; False for each that is not the holder's any more."""
+    def renew(self, holders: Sequence[Holder], *, life_ms: int) -> list[bool]:
+        """Have leases live anew; False for each that is not the holder's any more."""
 
     @abstractmethod
-    async def arenew(self, holders: Sequence[tuple[str, bytes]], *, life_ms: int) -> list[bool]:
+    async def arenew(self, holders: Sequence[Holder], *, life_ms: int) -> list[bool]:
         """Asynchronous twin of `renew`."""
 
     @abstractmethod
-    def release(self, holders: Sequence[tuple[str, bytes]]) -> None:
-        """Give back leases, by key and token; those of other holders stay."""
+    def release(self, holders: Sequence[Holder]) -> None:
+        """Give back leases; those of other holders stay."""
 
     @abstractmethod
-    async def arelease(self, holders: Sequence[tuple[str, bytes]]) -> None:
+    async def arelease(self, holders: Sequence[Holder]) -> None:
         """Asynchronous twin of `release`."""
 
     @abstractmethod
-    def settle(self, key: str, value: Payload, token: bytes, *, ttl_s: int) -> None:
-        """Write a value as `mset` does and give back its lease, in one round trip."""
+    def settle(self, key_value_pairs: Sequence[tuple[str, Payload]], holder: Holder, *, ttl_s: int) -> None:
+        """Write values as `mset` does and give back a lease, in one round trip; a lease that stays is no error."""
 
     @abstractmethod
-    async def asettle(self, key: str, value: Payload, token: bytes, *, ttl_s: int) -> None:
+    async def asettle(self, key_value_pairs: Sequence[tuple[str, Payload]], holder: Holder, *, ttl_s: int) -> None:
         """Asynchronous twin of `settle`."""

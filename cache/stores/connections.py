@@ -57,7 +57,7 @@ ERROR_TABLE: dict[type[BaseException], tuple[type[StoreError], str]] = {
     redis_errors.MasterDownError: (StoreResponseError, "cluster_down"),
     redis_errors.AskError: (StoreResponseError, "cluster"),
     redis_errors.MovedError: (StoreResponseError, "cluster"),
-    redis_errors.TryAgainError: (StoreResponseError, "cluster"),
+    redis_errors.TryAgainError: (StoreResponseError, "try_again"),
     redis_errors.RedisClusterException: (StoreResponseError, "cluster"),
     redis_errors.ChildDeadlockedError: (StoreConnectionError, "fork"),
     redis_errors.IncorrectPolicyType: (StoreError, "client"),

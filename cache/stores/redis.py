@@ -24,15 +24,16 @@ from cache.stores.commands import (
     scanned,
     sets,
     unseen,
+    value_of,
     values,
 )
-from cache.stores.leasing import acquired, acquiring, are_held, releasing, renewing
+from cache.stores.leasing import acquired, acquiring, releasing, renewing, replacing, settling, was_done
 from cache.stores.links import Link
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
-    from cache.stores.base import Payload
+    from cache.stores.base import Holder, Payload
     from cache.stores.commands import Command
     from cache.stores.connections import Connector
 
@@ -149,37 +150,47 @@ class RedisStore(LeasingStore):
 
     @override
     def acquire(self, key: str, token: bytes, *, life_ms: int) -> Attempt:
-        return acquired(self._exchange(acquiring(key, token, life_ms), 0), token)
+        return acquired([value_of(reply) for reply in self._exchange(acquiring(key, token, life_ms), 0)], token)
 
     @override
     async def aacquire(self, key: str, token: bytes, *, life_ms: int) -> Attempt:
-        return acquired(await self._aexchange(acquiring(key, token, life_ms), 0), token)
+        return acquired([value_of(reply) for reply in await self._aexchange(acquiring(key, token, life_ms), 0)], token)
 
     @override
-    def renew(self, holders: Sequence[tuple[str, bytes]], *, life_ms: int) -> list[bool]:
-        return are_held(self._exchange(renewing(holders, life_ms), 0))
+    def renew(self, holders: Sequence[Holder], *, life_ms: int) -> list[bool]:
+        return [was_done(reply) for reply in self._exchange(renewing(holders, life_ms), 0)]
 
     @override
-    async def arenew(self, holders: Sequence[tuple[str, bytes]], *, life_ms: int) -> list[bool]:
-        return are_held(await self._aexchange(renewing(holders, life_ms), 0))
+    async def arenew(self, holders: Sequence[Holder], *, life_ms: int) -> list[bool]:
+        return [was_done(reply) for reply in await self._aexchange(renewing(holders, life_ms), 0)]
 
     @override
-    def release(self, holders: Sequence[tuple[str, bytes]]) -> None:
-        are_held(self._exchange(releasing(holders), 0))
+    def release(self, holders: Sequence[Holder]) -> None:
+        expect(self._exchange(releasing(holders), 0), (0, 1))
 
     @override
-    async def arelease(self, holders: Sequence[tuple[str, bytes]]) -> None:
-        are_held(await self._aexchange(releasing(holders), 0))
+    async def arelease(self, holders: Sequence[Holder]) -> None:
+        expect(await self._aexchange(releasing(holders), 0), (0, 1))
 
     @override
-    def settle(self, key: str, value: Payload, token: bytes, *, ttl_s: int) -> None:
-        commands = sets([(key, value)], ttl_s) + releasing([(key, token)])
-        expect(self._exchange(commands, len(value))[:1], OK)  # a lease that stays ends by itself
+    def settle(self, key_value_pairs: Sequence[tuple[str, Payload]], holder: Holder, *, ttl_s: int) -> None:
+        size_bytes = sum(len(value) for _, value in key_value_pairs)
+        expect(self._exchange(settling(key_value_pairs, holder, ttl_s), size_bytes)[:-1], OK)
 
     @override
-    async def asettle(self, key: str, value: Payload, token: bytes, *, ttl_s: int) -> None:
-        commands = sets([(key, value)], ttl_s) + releasing([(key, token)])
-        expect((await self._aexchange(commands, len(value)))[:1], OK)
+    async def asettle(self, key_value_pairs: Sequence[tuple[str, Payload]], holder: Holder, *, ttl_s: int) -> None:
+        size_bytes = sum(len(value) for _, value in key_value_pairs)
+        expect((await self._aexchange(settling(key_value_pairs, holder, ttl_s), size_bytes))[:-1], OK)
+
+    @override
+    def replace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        [reply] = self._exchange(replacing(key, old, new, ttl_s), len(old or b"") + len(new))
+        return was_done(reply)
+
+    @override
+    async def areplace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        [reply] = await self._aexchange(replacing(key, old, new, ttl_s), len(old or b"") + len(new))
+        return was_done(reply)
 
     @override
     def close(self) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from cache import CacheBackedEmbeddings, ResponseCache, Store
     from cache.codecs.vectors import FloatArray
-    from cache.stores.base import Attempt, LeasingStore, Payload
+    from cache.stores.base import Attempt, Holder, LeasingStore, Payload
 
 PATIENT_S = 5.0  # a deadline that no operation meets unless something hangs: for tests in which a hit is expected
 IMPATIENT_S = 0.1  # the default: for tests in which a fault outlasts any deadline
@@ -48,6 +48,11 @@ class World(StrEnum):
         if self is World.SYNC:
             return store.mpeek(keys, n_bytes)
         return await store.ampeek(keys, n_bytes)
+
+    async def swap(self, store: Store, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        if self is World.SYNC:
+            return store.replace(key, old, new, ttl_s=ttl_s)
+        return await store.areplace(key, old, new, ttl_s=ttl_s)
 
     async def keys(self, store: Store, prefix: str, *, at_most: int = 10**9) -> list[str]:
         """The keys that begin with `prefix`, sorted; no more than `at_most` are asked for."""
@@ -91,10 +96,12 @@ class World(StrEnum):
             return store.release(holders)
         return await store.arelease(holders)
 
-    async def settle(self, store: LeasingStore, key: str, value: Payload, token: bytes, *, ttl_s: int) -> None:
+    async def settle(
+        self, store: LeasingStore, pairs: Sequence[tuple[str, Payload]], holder: Holder, *, ttl_s: int
+    ) -> None:
         if self is World.SYNC:
-            return store.settle(key, value, token, ttl_s=ttl_s)
-        return await store.asettle(key, value, token, ttl_s=ttl_s)
+            return store.settle(pairs, holder, ttl_s=ttl_s)
+        return await store.asettle(pairs, holder, ttl_s=ttl_s)
 
     async def embed(self, embeddings: CacheBackedEmbeddings, texts: list[str]) -> list[list[float]]:
         if self is World.SYNC:

@@ -26,6 +26,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,10 +35,20 @@ from cache.errors import DecodeError, EntryVersionError
 MAGIC = b"RCE1"
 VERSION = 1
 HEADER_BYTES = 64
+TAG_BYTES = 8
 _CHECKSUM_AT = 60
 _STRUCT = struct.Struct("<4sBBBBIIIIfI8s8s8sII")
 _WORD = struct.Struct("<I")
-_NO_TAG = bytes(8)
+
+
+class SubjectTags(NamedTuple):
+    """Whom an entry is about, as keyed tags that only who knows the id can tell; 8 zero bytes are nobody."""
+
+    candidate: bytes = bytes(TAG_BYTES)
+    job: bytes = bytes(TAG_BYTES)
+
+
+ABOUT_NOBODY = SubjectTags()
 
 
 class Flag(IntFlag):
@@ -76,6 +87,7 @@ class Header:
         made_ms: what it took to make the value.
         tokens: what it took to make the value.
         inverse_norm: 1 / Euclidean norm of a vector, 0.0 for the zero vector and for other kinds.
+        tags: whom the entry is about.
     """
 
     key_tag: bytes
@@ -86,6 +98,7 @@ class Header:
     made_ms: int = 0
     tokens: int = 0
     inverse_norm: float = 0.0
+    tags: SubjectTags = ABOUT_NOBODY
 
     def is_fresh(self, now_s: float, *, max_age_s: float | None = None) -> bool:
         """Say whether the entry may still be served; a server that keeps it longer does not decide that."""
@@ -98,7 +111,7 @@ def pack_entry(header: Header, payload: bytes) -> bytes:
     head = _STRUCT.pack(
         MAGIC, VERSION, header.flags, header.element_type, 0,
         header.created_s, header.ttl_s, header.made_ms, header.tokens, header.inverse_norm, 0,
-        header.key_tag, _NO_TAG, _NO_TAG, len(payload), 0,
+        header.key_tag, *header.tags, len(payload), 0,
     )  # fmt: skip
     if header.element_type is ElementType.BYTES:
         checksum = _crc32(head, payload)
@@ -116,7 +129,7 @@ def unpack_entry(raw: bytes, key_tag: bytes) -> tuple[Header, bytes]:
     """
     _check_format(raw)
     (_, _, flags, element_type, _, created_s, ttl_s, made_ms, tokens, inverse_norm, key_id,
-     tag, _, _, size_bytes, checksum) = _STRUCT.unpack_from(raw)  # fmt: skip
+     tag, candidate, job, size_bytes, checksum) = _STRUCT.unpack_from(raw)  # fmt: skip
     kind, allowed = _TYPES[element_type]
     if flags not in allowed or key_id:  # not by masking: ~Flag.GZIP holds no flag that is unknown here
         raise EntryVersionError(f"expected plain or gzip bytes or plain numbers, got flags {flags}, key id {key_id}")
@@ -128,12 +141,25 @@ def unpack_entry(raw: bytes, key_tag: bytes) -> tuple[Header, bytes]:
     header = Header(
         key_tag=tag, created_s=created_s, ttl_s=ttl_s, element_type=kind,
         flags=allowed[flags], made_ms=made_ms, tokens=tokens, inverse_norm=inverse_norm,
+        tags=SubjectTags(candidate, job),
     )  # fmt: skip
     return header, payload
 
 
-def peek_size_bytes(head: bytes, key_tag: bytes) -> int:
-    """The size of a whole entry by its first 64 bytes, for whoever looks at many.
+class Peeked(NamedTuple):
+    """What the first 64 bytes of an entry say; nothing of it is proven.
+
+    Attributes:
+        size_bytes: of the whole entry.
+        tags: whom it is about.
+    """
+
+    size_bytes: int
+    tags: SubjectTags
+
+
+def peek_entry(head: bytes, key_tag: bytes) -> Peeked:
+    """Read an entry's first 64 bytes alone, for whoever looks at many; sealed entries too.
 
     Raises:
         EntryError: those bytes are not the header of an entry of this key.
@@ -142,7 +168,7 @@ def peek_size_bytes(head: bytes, key_tag: bytes) -> int:
     fields = _STRUCT.unpack_from(head)
     if fields[11] != key_tag:
         raise DecodeError("the entry belongs to another key")
-    return HEADER_BYTES + int(fields[14])
+    return Peeked(HEADER_BYTES + int(fields[14]), SubjectTags(fields[12], fields[13]))
 
 
 def _check_format(raw: bytes) -> None:

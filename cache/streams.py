@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from cache.clock import Clock
     from cache.counters import Counters
+    from cache.entry import SubjectTags
     from cache.wrappers import SafeStore
 
 _log = logging.getLogger("resumecache")
@@ -48,6 +49,7 @@ class StreamEntry:
         stream_key: of its chunks.
         store: where entries live.
         ttl_s: seconds that they live.
+        tags: whom they are about.
         compress_over_bytes: the size from which they are compressed.
         wants_json: whether the request asks for JSON.
         schema: the JSON schema that the answer is to follow.
@@ -62,6 +64,7 @@ class StreamEntry:
     stream_key: str
     store: SafeStore
     ttl_s: int
+    tags: SubjectTags
     compress_over_bytes: int
     wants_json: bool
     schema: dict[str, Any] | None
@@ -166,7 +169,7 @@ class StreamEntry:
         return entries or self._skip("no_schema")
 
     def _entry(self, key: str, payload: bytes, created_s: int) -> bytes:
-        header = Header(key_tag=key_tag(key), created_s=created_s, ttl_s=self.ttl_s)
+        header = Header(key_tag=key_tag(key), created_s=created_s, ttl_s=self.ttl_s, tags=self.tags)
         return encode_payload(payload, header, compress_over_bytes=self.compress_over_bytes)
 
     def _skip(self, reason: str) -> list[tuple[str, bytes]]:

@@ -15,6 +15,8 @@ An entry is 64 bytes of header and a payload. All numbers are little-endian:
 | 20-23 | tokens it took to make | | | |
 | 24-27 | 1 / norm of a vector, float32 | | | |
 
+Of a sealed entry the first 60 bytes stay readable (see `cache.sealing`).
+
 64 bytes keep a batch of joined entries aligned, so that N vectors of one width are one strided view. The checksum
 covers header and payload. For vectors it makes the wrap-around sum of all 32-bit words of the entry zero, which a
 whole batch proves in one array operation; other kinds carry the CRC-32 of everything before and after it.
@@ -36,9 +38,19 @@ MAGIC = b"RCE1"
 VERSION = 1
 HEADER_BYTES = 64
 TAG_BYTES = 8
+KEY_ID_BYTES = 4
 _CHECKSUM_AT = 60
 _STRUCT = struct.Struct("<4sBBBBIIIIfI8s8s8sII")
 _WORD = struct.Struct("<I")
+_FLAGS_AT, _OF_VALUE_AT, _KEY_ID_AT, _KEY_TAG_AT, _SIZE_AT = 5, 16, 28, 32, 56
+_HEAD_OF_OTHERS = (MAGIC + VERSION.to_bytes()).ljust(HEADER_BYTES, b"\0")
+# Stand in for a sealed entry that does not open; too short to be entries.
+SEAL_IS_BROKEN = MAGIC + b" broken"
+SEAL_IS_MISSING = MAGIC + b" plain"
+_WHY_NO_ENTRY = {
+    SEAL_IS_BROKEN: "the seal is broken: the entry was changed, moved or forged",
+    SEAL_IS_MISSING: "expected a sealed entry, got a plain one",
+}
 
 
 class SubjectTags(NamedTuple):
@@ -57,6 +69,9 @@ class Flag(IntFlag):
     PLAIN = 0
     GZIP = 1
     SEALED = 2
+
+
+_SEALED = int(Flag.SEALED)  # an enum's own operators take longer than all the rest
 
 
 class ElementType(IntEnum):
@@ -171,9 +186,32 @@ def peek_entry(head: bytes, key_tag: bytes) -> Peeked:
     return Peeked(HEADER_BYTES + int(fields[14]), SubjectTags(fields[12], fields[13]))
 
 
+def readable_head(entry: bytes, key_id: bytes, overhead_bytes: int) -> bytes:
+    """The first 60 bytes that a sealed entry shows: times, tags and size, and nothing that follows from the value.
+
+    Args:
+        entry: as `pack_entry` makes it; of other bytes nothing is shown.
+        key_id: of the key that seals it.
+        overhead_bytes: how much larger sealing makes it.
+    """
+    is_entry = len(entry) >= HEADER_BYTES and entry.startswith(MAGIC)
+    head = entry[:HEADER_BYTES] if is_entry else _HEAD_OF_OTHERS
+    size_bytes = _WORD.pack(len(entry) + overhead_bytes - HEADER_BYTES)
+    flags = (head[_FLAGS_AT] | _SEALED).to_bytes()
+    start, of_value = head[_FLAGS_AT + 1 : _OF_VALUE_AT], bytes(_KEY_ID_AT - _OF_VALUE_AT)
+    return b"".join((head[:_FLAGS_AT], flags, start, of_value, key_id, head[_KEY_TAG_AT:_SIZE_AT], size_bytes))
+
+
+def sealing_key_id(raw: bytes) -> bytes | None:
+    """The id of the key that an entry says it was sealed with; `None` where it says that it is not sealed."""
+    if len(raw) < HEADER_BYTES or not raw.startswith(MAGIC) or not raw[_FLAGS_AT] & _SEALED:
+        return None
+    return raw[_KEY_ID_AT : _KEY_ID_AT + KEY_ID_BYTES]
+
+
 def _check_format(raw: bytes) -> None:
     if len(raw) < HEADER_BYTES or not raw.startswith(MAGIC):
-        raise DecodeError("the bytes are not an entry of this cache")
+        raise DecodeError(_WHY_NO_ENTRY.get(bytes(raw), "the bytes are not an entry of this cache"))
     version, element_type, unused = raw[4], raw[6], raw[7]
     if version != VERSION or element_type not in _TYPES or unused:
         raise EntryVersionError(f"expected format version {VERSION}, got {version} (type {element_type}, {unused})")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cache.responses import ResponseCache
     from cache.settings import CacheSettings
     from cache.stores import MemoryStore, Store, store_from_client, store_from_url
+    from cache.subjects import about
 
 __all__ = [
     "CacheBackedEmbeddings",
@@ -40,6 +41,7 @@ __all__ = [
     "ResponseCache",
     "Store",
     "StoreError",
+    "about",
     "cached",
     "store_from_client",
     "store_from_url",
@@ -59,6 +61,7 @@ _HOMES = {
     "ResponseCache": "cache.responses",
     "Store": "cache.stores",
     "StoreError": "cache.errors",
+    "about": "cache.subjects",
     "cached": "cache.chat",
     "store_from_client": "cache.stores",
     "store_from_url": "cache.stores",

@@ -28,6 +28,7 @@ from cache.flight import (
     wait_for_first,
 )
 from cache.leases import Lease, LeaseKeeper, SafeLeases
+from cache.sealed_store import unsealed_store
 from cache.wrappers import ByteStoreAdapter, DisabledStore, FailOpenStore, SafeStore
 
 if TYPE_CHECKING:
@@ -241,7 +242,7 @@ class _Shared:
 
 
 def _shared_of(store: SafeStore) -> _Shared:
-    below: object = store.inner if isinstance(store, FailOpenStore) else store
+    below: object = unsealed_store(store.inner) if isinstance(store, FailOpenStore) else store
     below = below.inner if isinstance(below, ByteStoreAdapter) else below
     with _lock:
         try:

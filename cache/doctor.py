@@ -9,7 +9,7 @@ from itertools import islice
 from statistics import median
 from typing import TYPE_CHECKING
 
-from cache.entry import HEADER_BYTES, peek_size_bytes
+from cache.entry import HEADER_BYTES, peek_entry
 from cache.errors import EntryError, StoreError
 from cache.keys import is_key, key_prefix, key_tag, parse_key
 
@@ -141,7 +141,7 @@ def _look(store: Store, keys: list[str]) -> tuple[dict[str, int], list[str]]:
         for key, head in zip(batch, store.mpeek(batch, HEADER_BYTES), strict=True):
             try:
                 if head is not None:
-                    sizes[key] = peek_size_bytes(head, key_tag(key))
+                    sizes[key] = peek_entry(head, key_tag(key)).size_bytes
             except EntryError:
                 unreadable.append(key)
     return sizes, unreadable

@@ -20,12 +20,14 @@ from cache.entry import HEADER_BYTES
 from cache.errors import ProviderAnswerError
 from cache.flight import Flights, Landed, Lead, Level, Turn, Wait, Waiter
 from cache.keys import HASH_BYTES, ContentHasher, Kind, before_hash, cross_all, rest_tag
+from cache.subjects import current_tags
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from cache.clock import Clock
     from cache.counters import Counters
+    from cache.entry import SubjectTags
 
 _log = logging.getLogger("resumecache")
 Progress = Callable[[int, int], None]
@@ -71,7 +73,10 @@ def pack_vector(space: EmbeddingSpace, text: str, vector: Any, *, made_ms: int =
     [key], tag = space.keys([text], Role.DOCUMENT)
     array = check_answer([vector], 1, space.width)
     created_s = int(space.clock.now_s())
-    return key, encode_vectors(array, tag, created_s=created_s, ttl_s=space.ttl_s, made_ms=made_ms)[0]
+    [entry] = encode_vectors(
+        array, tag, created_s=created_s, ttl_s=space.ttl_s, made_ms=made_ms, tags=space.tags()
+    )  # fmt: skip
+    return key, entry
 
 
 def unpack_vector(space: EmbeddingSpace, text: str, raw: bytes | None) -> FloatArray | None:
@@ -139,6 +144,10 @@ class EmbeddingSpace:
         digits, n_digits = hashes.hex(), 2 * HASH_BYTES
         keys = [self._rest + digits[at : at + n_digits] for at in range(0, len(digits), n_digits)]
         return keys, cross_all(self._rest_tag, hashes)
+
+    def tags(self) -> SubjectTags:
+        """Whom vectors that are made here are about."""
+        return current_tags(self.namespace, self.secret)
 
 
 def embed_flow(
@@ -313,6 +322,7 @@ class _Work:
             entries = encode_vectors(
                 vectors, b"".join(want.tag for want in batch),
                 created_s=int(space.clock.now_s()), ttl_s=space.ttl_s, made_ms=made_ms,
+                tags=space.tags(),
             )  # fmt: skip
             try:
                 yield Save([(want.key, entry) for want, entry in zip(batch, entries, strict=True)])

@@ -15,6 +15,8 @@ An entry is 64 bytes of header and a payload. All numbers are little-endian:
 | 20-23 | tokens it took to make | | | |
 | 24-27 | 1 / norm of a vector, float32 | | | |
 
+Of a sealed entry the first 60 bytes stay readable (see `cache.sealing`).
+
 64 bytes keep a batch of joined entries aligned, so that N vectors of one width are one strided view. The checksum
 covers header and payload. For vectors it makes the wrap-around sum of all 32-bit words of the entry zero, which a
 whole batch proves in one array operation; other kinds carry the CRC-32 of everything before and after it.
@@ -26,6 +28,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,10 +37,30 @@ from cache.errors import DecodeError, EntryVersionError
 MAGIC = b"RCE1"
 VERSION = 1
 HEADER_BYTES = 64
+TAG_BYTES = 8
+KEY_ID_BYTES = 4
 _CHECKSUM_AT = 60
 _STRUCT = struct.Struct("<4sBBBBIIIIfI8s8s8sII")
 _WORD = struct.Struct("<I")
-_NO_TAG = bytes(8)
+_FLAGS_AT, _OF_VALUE_AT, _KEY_ID_AT, _KEY_TAG_AT, _SIZE_AT = 5, 16, 28, 32, 56
+_HEAD_OF_OTHERS = (MAGIC + VERSION.to_bytes()).ljust(HEADER_BYTES, b"\0")
+# Stand in for a sealed entry that does not open; too short to be entries.
+SEAL_IS_BROKEN = MAGIC + b" broken"
+SEAL_IS_MISSING = MAGIC + b" plain"
+_WHY_NO_ENTRY = {
+    SEAL_IS_BROKEN: "the seal is broken: the entry was changed, moved or forged",
+    SEAL_IS_MISSING: "expected a sealed entry, got a plain one",
+}
+
+
+class SubjectTags(NamedTuple):
+    """Whom an entry is about, as keyed tags that only who knows the id can tell; 8 zero bytes are nobody."""
+
+    candidate: bytes = bytes(TAG_BYTES)
+    job: bytes = bytes(TAG_BYTES)
+
+
+ABOUT_NOBODY = SubjectTags()
 
 
 class Flag(IntFlag):
@@ -46,6 +69,9 @@ class Flag(IntFlag):
     PLAIN = 0
     GZIP = 1
     SEALED = 2
+
+
+_SEALED = int(Flag.SEALED)  # an enum's own operators take longer than all the rest
 
 
 class ElementType(IntEnum):
@@ -76,6 +102,7 @@ class Header:
         made_ms: what it took to make the value.
         tokens: what it took to make the value.
         inverse_norm: 1 / Euclidean norm of a vector, 0.0 for the zero vector and for other kinds.
+        tags: whom the entry is about.
     """
 
     key_tag: bytes
@@ -86,6 +113,7 @@ class Header:
     made_ms: int = 0
     tokens: int = 0
     inverse_norm: float = 0.0
+    tags: SubjectTags = ABOUT_NOBODY
 
     def is_fresh(self, now_s: float, *, max_age_s: float | None = None) -> bool:
         """Say whether the entry may still be served; a server that keeps it longer does not decide that."""
@@ -98,7 +126,7 @@ def pack_entry(header: Header, payload: bytes) -> bytes:
     head = _STRUCT.pack(
         MAGIC, VERSION, header.flags, header.element_type, 0,
         header.created_s, header.ttl_s, header.made_ms, header.tokens, header.inverse_norm, 0,
-        header.key_tag, _NO_TAG, _NO_TAG, len(payload), 0,
+        header.key_tag, *header.tags, len(payload), 0,
     )  # fmt: skip
     if header.element_type is ElementType.BYTES:
         checksum = _crc32(head, payload)
@@ -116,7 +144,7 @@ def unpack_entry(raw: bytes, key_tag: bytes) -> tuple[Header, bytes]:
     """
     _check_format(raw)
     (_, _, flags, element_type, _, created_s, ttl_s, made_ms, tokens, inverse_norm, key_id,
-     tag, _, _, size_bytes, checksum) = _STRUCT.unpack_from(raw)  # fmt: skip
+     tag, candidate, job, size_bytes, checksum) = _STRUCT.unpack_from(raw)  # fmt: skip
     kind, allowed = _TYPES[element_type]
     if flags not in allowed or key_id:  # not by masking: ~Flag.GZIP holds no flag that is unknown here
         raise EntryVersionError(f"expected plain or gzip bytes or plain numbers, got flags {flags}, key id {key_id}")
@@ -128,12 +156,25 @@ def unpack_entry(raw: bytes, key_tag: bytes) -> tuple[Header, bytes]:
     header = Header(
         key_tag=tag, created_s=created_s, ttl_s=ttl_s, element_type=kind,
         flags=allowed[flags], made_ms=made_ms, tokens=tokens, inverse_norm=inverse_norm,
+        tags=SubjectTags(candidate, job),
     )  # fmt: skip
     return header, payload
 
 
-def peek_size_bytes(head: bytes, key_tag: bytes) -> int:
-    """The size of a whole entry by its first 64 bytes, for whoever looks at many.
+class Peeked(NamedTuple):
+    """What the first 64 bytes of an entry say; nothing of it is proven.
+
+    Attributes:
+        size_bytes: of the whole entry.
+        tags: whom it is about.
+    """
+
+    size_bytes: int
+    tags: SubjectTags
+
+
+def peek_entry(head: bytes, key_tag: bytes) -> Peeked:
+    """Read an entry's first 64 bytes alone, for whoever looks at many; sealed entries too.
 
     Raises:
         EntryError: those bytes are not the header of an entry of this key.
@@ -142,12 +183,35 @@ def peek_size_bytes(head: bytes, key_tag: bytes) -> int:
     fields = _STRUCT.unpack_from(head)
     if fields[11] != key_tag:
         raise DecodeError("the entry belongs to another key")
-    return HEADER_BYTES + int(fields[14])
+    return Peeked(HEADER_BYTES + int(fields[14]), SubjectTags(fields[12], fields[13]))
+
+
+def readable_head(entry: bytes, key_id: bytes, overhead_bytes: int) -> bytes:
+    """The first 60 bytes that a sealed entry shows: times, tags and size, and nothing that follows from the value.
+
+    Args:
+        entry: as `pack_entry` makes it; of other bytes nothing is shown.
+        key_id: of the key that seals it.
+        overhead_bytes: how much larger sealing makes it.
+    """
+    is_entry = len(entry) >= HEADER_BYTES and entry.startswith(MAGIC)
+    head = entry[:HEADER_BYTES] if is_entry else _HEAD_OF_OTHERS
+    size_bytes = _WORD.pack(len(entry) + overhead_bytes - HEADER_BYTES)
+    flags = (head[_FLAGS_AT] | _SEALED).to_bytes()
+    start, of_value = head[_FLAGS_AT + 1 : _OF_VALUE_AT], bytes(_KEY_ID_AT - _OF_VALUE_AT)
+    return b"".join((head[:_FLAGS_AT], flags, start, of_value, key_id, head[_KEY_TAG_AT:_SIZE_AT], size_bytes))
+
+
+def sealing_key_id(raw: bytes) -> bytes | None:
+    """The id of the key that an entry says it was sealed with; `None` where it says that it is not sealed."""
+    if len(raw) < HEADER_BYTES or not raw.startswith(MAGIC) or not raw[_FLAGS_AT] & _SEALED:
+        return None
+    return raw[_KEY_ID_AT : _KEY_ID_AT + KEY_ID_BYTES]
 
 
 def _check_format(raw: bytes) -> None:
     if len(raw) < HEADER_BYTES or not raw.startswith(MAGIC):
-        raise DecodeError("the bytes are not an entry of this cache")
+        raise DecodeError(_WHY_NO_ENTRY.get(bytes(raw), "the bytes are not an entry of this cache"))
     version, element_type, unused = raw[4], raw[6], raw[7]
     if version != VERSION or element_type not in _TYPES or unused:
         raise EntryVersionError(f"expected format version {VERSION}, got {version} (type {element_type}, {unused})")

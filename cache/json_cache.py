@@ -15,6 +15,7 @@ from cache.entry import Header
 from cache.errors import EntryError, StoreError
 from cache.keys import Key, Kind, build_key, key_tag
 from cache.opening import store_for
+from cache.subjects import current_tags
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,6 +56,7 @@ class JsonCache:
         self._counters = counters
         self.ttl_s = settings.ttl_s(kind) if ttl_s is None else ttl_s
         self._compress_over_bytes = settings.compression_threshold_bytes
+        self._secret = settings.secret_bytes()
         self._clock = clock or SystemClock()
 
     def get(self, key: Key) -> Any | None:
@@ -142,7 +144,10 @@ class JsonCache:
             DecodeError: the value is not JSON.
         """
         name = build_key(key)
-        header = Header(key_tag(name), created_s=int(self._clock.now_s()), ttl_s=self.ttl_s, made_ms=made_ms)
+        header = Header(
+            key_tag(name), created_s=int(self._clock.now_s()), ttl_s=self.ttl_s, made_ms=made_ms,
+            tags=current_tags(key.namespace, self._secret),
+        )  # fmt: skip
         return name, encode_payload(encode_json(value), header, compress_over_bytes=self._compress_over_bytes)
 
     def interpret(self, name: str, raw: bytes | None) -> Any | None:

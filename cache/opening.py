@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cache.stores import store_from_client, store_from_url
+from cache.sealed_store import seal_store
+from cache.stores import store_from_client, store_from_url, warn_once
 from cache.stores.base import Store
 from cache.wrappers import ByteStoreAdapter, DisabledStore, FailOpenStore, SafeStore
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from cache.counters import Counters
     from cache.keys import Kind
+    from cache.sealing import Keyring
     from cache.settings import CacheSettings
 
 
@@ -26,22 +28,33 @@ def open_store(settings: CacheSettings, *, url: str | None = None, client: objec
     """
     deadline = settings.deadline()
     if client is not None:
-        return FailOpenStore(store_from_client(client, deadline=deadline))
-    return FailOpenStore(store_from_url(url or settings.redis_url, deadline=deadline))
+        store = store_from_client(client, deadline=deadline)
+    else:
+        store = store_from_url(url or settings.redis_url, deadline=deadline)
+    return FailOpenStore(seal_store(store, _keyring(settings)))
 
 
 def store_for(kind: Kind, store: ByteStore, settings: CacheSettings, counters: Counters) -> SafeStore:
-    """The view that one cache has of a store: switched off or failing open, with counts of its own.
+    """The view that one cache has of a store: switched off or failing open, sealed, with counts of its own.
 
     Caches on one store share its breakers: what one has found dead, the others leave alone too.
     """
     if not settings.is_enabled(kind):
         return DisabledStore()
+    keyring = _keyring(settings)
     if isinstance(store, FailOpenStore):
-        return FailOpenStore(store.inner, counters=counters, breakers=store.breakers)
-    return FailOpenStore(store if isinstance(store, Store) else ByteStoreAdapter(store), counters=counters)
+        return FailOpenStore(seal_store(store.inner, keyring), counters=counters, breakers=store.breakers)
+    bare = store if isinstance(store, Store) else ByteStoreAdapter(store)
+    return FailOpenStore(seal_store(bare, keyring), counters=counters)
 
 
 def bare_store(store: Store) -> Store:
     """The store below one that fails open: here its failures show."""
     return store.inner if isinstance(store, FailOpenStore) else store
+
+
+def _keyring(settings: CacheSettings) -> Keyring | None:
+    keyring = settings.keyring()
+    if keyring and settings.key_secret is None:
+        warn_once("values are sealed, but without CACHE_KEY_SECRET a guess at a text can be tested against the keys")
+    return keyring

@@ -33,6 +33,7 @@ from cache.requests import Uncacheable
 from cache.response_keys import KeyedRequest, ResponseKeys
 from cache.settings import CacheSettings, check_ttl
 from cache.streams import StreamEntry, key_of_stream
+from cache.subjects import current_tags
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -89,9 +90,10 @@ class ResponseCache(Closing, BaseCache):
         self._ttl_s = check_ttl(settings.ttl_s(Kind.OPENAI_RESPONSE) if ttl_s is None else ttl_s)
         self._namespace = check_namespace(settings.namespace if namespace is None else namespace)
         self._compress_over_bytes = settings.compression_threshold_bytes
+        self._secret = settings.secret_bytes()
         self._keys = ResponseKeys(
             namespace=self._namespace,
-            secret=settings.secret_bytes(),
+            secret=self._secret,
             default_base_url=settings.openai_base_url,
             max_temperature=max_temperature,
             cache_n=cache_n,
@@ -273,6 +275,7 @@ class ResponseCache(Closing, BaseCache):
                 store=self.store,
                 coalescer=self._coalescer,
                 ttl_s=self._ttl_s if control.ttl_s is None else control.ttl_s,
+                tags=current_tags(self._namespace, self._secret),
                 compress_over_bytes=self._compress_over_bytes,
                 wants_json=_wants_json(llm_string),
                 schema=start.schema,
@@ -392,7 +395,8 @@ class ResponseCache(Closing, BaseCache):
             _log.debug("answer not stored (%s): %s", reason or "no_schema", asked.key)
             return None
         ttl_s = self._ttl_s if control.ttl_s is None else control.ttl_s
-        header = Header(key_tag=key_tag(asked.key), created_s=int(self._clock.now_s()), ttl_s=ttl_s)
+        tags = current_tags(self._namespace, self._secret)
+        header = Header(key_tag=key_tag(asked.key), created_s=int(self._clock.now_s()), ttl_s=ttl_s, tags=tags)
         return _Made((asked.key, encode_payload(payload, header, compress_over_bytes=self._compress_over_bytes)), ttl_s)
 
     def _give_up(self, error: Exception) -> None:

@@ -6,11 +6,12 @@ import re
 from typing import Annotated, Any
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from cache.deadline import Deadline
 from cache.errors import ConfigurationError, InvalidKeyError, InvalidTTLError
 from cache.keys import Kind, check_namespace
+from cache.sealing import Keyring, parse_keys
 
 MAX_TTL_S = 10 * 365 * 24 * 3600
 HEALTH_TTL_S = 10
@@ -63,6 +64,8 @@ class CacheSettings(BaseSettings):
     """Seconds that a caller waits for another one's computation of the same, before it computes for itself."""
     key_secret: SecretStr | None = Field(None, validation_alias="CACHE_KEY_SECRET")
     """Makes the hashes in keys HMACs, so that nobody with access to Redis can test a guess."""
+    encryption_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field((), validation_alias="CACHE_ENCRYPTION_KEYS")
+    """Seal all values: the first key seals, all open. Each 32 bytes as base64, or `number:base64` to name its id."""
 
     admin_token: SecretStr | None = Field(None, validation_alias="CACHE_ADMIN_TOKEN")
     """What a request must show to clear the cache over HTTP; with none, no request can."""
@@ -88,6 +91,17 @@ class CacheSettings(BaseSettings):
             return check_namespace(value)
         except InvalidKeyError as error:
             raise ValueError(str(error)) from None
+
+    @field_validator("encryption_keys", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("encryption_keys")
+    @classmethod
+    def _usable_keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        parse_keys(each.get_secret_value() for each in value)
+        return value
 
     @field_validator("admin_token")
     @classmethod
@@ -119,6 +133,11 @@ class CacheSettings(BaseSettings):
     def secret_bytes(self) -> bytes | None:
         """The key of the HMAC in keys, or `None`."""
         return self.key_secret.get_secret_value().encode() if self.key_secret else None
+
+    def keyring(self) -> Keyring | None:
+        """What seals values and opens them, or `None` where they are kept plain."""
+        keys = parse_keys(each.get_secret_value() for each in self.encryption_keys)
+        return Keyring(keys) if keys else None
 
 
 def check_ttl(ttl_s: int) -> int:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from cache.clock import Clock
     from cache.coalescing import Coalescer
     from cache.counters import Counters
+    from cache.entry import SubjectTags
     from cache.wrappers import SafeStore
 
 _log = logging.getLogger("resumecache")
@@ -54,6 +55,7 @@ class StreamEntry:
         store: where entries live.
         coalescer: has one caller stream what many miss at once.
         ttl_s: seconds that they live.
+        tags: whom they are about.
         compress_over_bytes: the size from which they are compressed.
         wants_json: whether the request asks for JSON.
         schema: the JSON schema that the answer is to follow.
@@ -69,6 +71,7 @@ class StreamEntry:
     store: SafeStore
     coalescer: Coalescer
     ttl_s: int
+    tags: SubjectTags
     compress_over_bytes: int
     wants_json: bool
     schema: dict[str, Any] | None
@@ -198,7 +201,7 @@ class StreamEntry:
         return entries or self._skip("no_schema")
 
     def _entry(self, key: str, payload: bytes, created_s: int) -> bytes:
-        header = Header(key_tag=key_tag(key), created_s=created_s, ttl_s=self.ttl_s)
+        header = Header(key_tag=key_tag(key), created_s=created_s, ttl_s=self.ttl_s, tags=self.tags)
         return encode_payload(payload, header, compress_over_bytes=self.compress_over_bytes)
 
     def _skip(self, reason: str) -> list[tuple[str, bytes]]:

@@ -15,6 +15,7 @@ from cache.errors import StoreConnectionError, StoreError
 from cache.gathering import gathering_of
 from cache.guard import Guard, Part
 from cache.stores.base import Store
+from cache.stores.forwarding import ForwardingStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -48,7 +49,7 @@ class SafeStore(Store):
         """Asynchronous twin of `save`."""
 
 
-class FailOpenStore(SafeStore):
+class FailOpenStore(ForwardingStore, SafeStore):
     """Turns every `StoreError` into a miss, or into nothing for a write; counts it and logs it by its reason.
 
     Once a server cannot be reached it is left alone until a probe in the background finds it back, so that after the
@@ -74,7 +75,7 @@ class FailOpenStore(SafeStore):
         breakers: Breakers | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self.inner = inner
+        super().__init__(inner)
         self.counters = counters or Counters()
         self.breakers = breakers or Breakers(inner.ping_server, clock=clock or SystemClock())
         self.guard = Guard(inner, self.counters, self.breakers)
@@ -183,62 +184,14 @@ class FailOpenStore(SafeStore):
         return self._replaced(part, is_done=is_done)
 
     @override
-    def mdelete(self, keys: Sequence[str]) -> None:
-        self.inner.mdelete(keys)
-
-    @override
-    async def amdelete(self, keys: Sequence[str]) -> None:
-        await self.inner.amdelete(keys)
-
-    @override
-    def mpeek(self, keys: Sequence[str], n_bytes: int) -> list[bytes | None]:
-        return self.inner.mpeek(keys, n_bytes)
-
-    @override
-    async def ampeek(self, keys: Sequence[str], n_bytes: int) -> list[bytes | None]:
-        return await self.inner.ampeek(keys, n_bytes)
-
-    @override
-    def yield_keys(self, *, prefix: str | None = None) -> Iterator[str]:
-        return self.inner.yield_keys(prefix=prefix)
-
-    @override
-    def ayield_keys(self, *, prefix: str | None = None) -> AsyncIterator[str]:
-        return self.inner.ayield_keys(prefix=prefix)
-
-    @override
-    def ping(self) -> None:
-        self.inner.ping()
-
-    @override
-    async def aping(self) -> None:
-        await self.inner.aping()
-
-    @override
-    def servers_of(self, keys: Sequence[str]) -> list[str]:
-        return self.inner.servers_of(keys)
-
-    @override
-    def ping_server(self, server: str) -> None:
-        self.inner.ping_server(server)
-
-    @override
-    def info(self) -> dict[str, str]:
-        return self.inner.info()
-
-    @override
-    async def ainfo(self) -> dict[str, str]:
-        return await self.inner.ainfo()
-
-    @override
     def close(self) -> None:
         self.breakers.close()
-        self.inner.close()
+        super().close()
 
     @override
     async def aclose(self) -> None:
         self.breakers.close()
-        await self.inner.aclose()
+        await super().aclose()
 
     async def _amget(self, keys: Sequence[str], expect_bytes: int) -> list[bytes | None]:
         if not self.inner.gathers_reads:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from dataclasses import replace
 
 from cache.entry import ElementType, Flag, Header, pack_entry, unpack_entry
 from cache.errors import DecodeError
@@ -26,11 +27,7 @@ def encode_payload(payload: bytes, header: Header, *, compress_over_bytes: int) 
         packed = gzip.compress(payload, compresslevel=_GZIP_LEVEL, mtime=0)
         if len(packed) < len(payload):
             payload, flags = packed, Flag.GZIP
-    complete = Header(
-        key_tag=header.key_tag, created_s=header.created_s, ttl_s=header.ttl_s,
-        made_ms=header.made_ms, tokens=header.tokens, flags=flags,
-    )  # fmt: skip
-    return pack_entry(complete, payload)
+    return pack_entry(replace(header, flags=flags), payload)
 
 
 def decode_payload(raw: bytes, key_tag: bytes) -> tuple[Header, bytes]:

@@ -6,24 +6,26 @@ float32 vectors 6 % smaller and reading them several times slower.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from cache.entry import HEADER_BYTES, MAGIC, VERSION, ElementType, Header, pack_entry, unpack_entry
+from cache.entry import ABOUT_NOBODY, HEADER_BYTES, MAGIC, VERSION, ElementType, Header, pack_entry, unpack_entry
 from cache.errors import DecodeError, EntryError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from cache.entry import SubjectTags
 
 FloatArray = npt.NDArray[np.float32]
 _HEADER_WORDS = HEADER_BYTES // 4
 _BLOCK_ROWS = 16
 _FLOAT32_HEAD = int.from_bytes(bytes((VERSION, 0, ElementType.FLOAT32, 0)), "little")
 _MAGIC_WORD = int.from_bytes(MAGIC, "little")
-_FORMAT, _CREATED, _TTL, _MADE, _NORM, _KEY_ID, _TAG, _SIZE, _SUM = 1, 2, 3, 4, 6, 7, 8, 14, 15
+_FORMAT, _CREATED, _TTL, _MADE, _NORM, _KEY_ID, _TAG, _SUBJECTS, _SIZE, _SUM = 1, 2, 3, 4, 6, 7, 8, 10, 14, 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,13 @@ class DecodedVectors:
 
 
 def encode_vectors(
-    vectors: FloatArray, key_tags: bytes, *, created_s: int, ttl_s: int, made_ms: int = 0
+    vectors: FloatArray,
+    key_tags: bytes,
+    *,
+    created_s: int,
+    ttl_s: int,
+    made_ms: int = 0,
+    tags: SubjectTags = ABOUT_NOBODY,
 ) -> list[memoryview]:
     """Write one entry for each row of a matrix.
 
@@ -54,6 +62,7 @@ def encode_vectors(
         created_s: seconds since the epoch.
         ttl_s: seconds that the entries may be served.
         made_ms: what making one row took.
+        tags: whom the entries are about.
 
     Returns:
         n views of 64 + 4 d bytes, one buffer behind all.
@@ -69,6 +78,7 @@ def encode_vectors(
     words[:, _MADE] = min(made_ms, 2**32 - 1)
     words[:, _NORM] = _inverse_norms(vectors).view("<u4")
     words[:, _TAG : _TAG + 2] = np.frombuffer(key_tags, dtype="<u4").reshape(n, 2)
+    words[:, _SUBJECTS:_SIZE] = np.frombuffer(b"".join(tags), dtype="<u4")
     words[:, _SIZE] = 4 * d
     words[:, _HEADER_WORDS:].view("<f4")[:] = vectors
     words[:, _SUM] = -words.sum(axis=1, dtype=np.uint32)
@@ -159,10 +169,7 @@ def decode_vector(raw: bytes, key_tag: bytes) -> tuple[Header, FloatArray]:
 def encode_vector(vector: FloatArray, header: Header) -> bytes:
     """Write one entry; the header's element type and norm follow from the vector."""
     [inverse_norm] = _inverse_norms(vector[None, :]).tolist()
-    complete = Header(
-        key_tag=header.key_tag, created_s=header.created_s, ttl_s=header.ttl_s, made_ms=header.made_ms,
-        element_type=ElementType.FLOAT32, inverse_norm=inverse_norm,
-    )  # fmt: skip
+    complete = replace(header, element_type=ElementType.FLOAT32, inverse_norm=inverse_norm)
     return pack_entry(complete, vector.astype("<f4").tobytes())
 
 

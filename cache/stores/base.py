@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from langchain_core.stores import ByteStore
 from typing_extensions import override
@@ -26,7 +26,7 @@ class Store(Closing, ByteStore):
     verb, not when it is built.
     """
 
-    gathers_reads: ClassVar[bool] = False
+    gathers_reads: bool = False
     """Whether reads that are asked for in one tick of a loop are better one: where each is a round trip."""
 
     @abstractmethod
@@ -161,7 +161,7 @@ class LeasingStore(Store):
         is_shared: whether other processes see it, so that there is something to agree on.
     """
 
-    is_shared: ClassVar[bool] = True
+    is_shared: bool = True
 
     @abstractmethod
     def acquire(self, key: str, token: bytes, *, life_ms: int) -> Attempt:

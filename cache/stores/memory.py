@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
@@ -27,7 +27,7 @@ class MemoryStore(LeasingStore):
         clock: where the time comes from.
     """
 
-    is_shared: ClassVar[bool] = False
+    is_shared = False
 
     def __init__(self, *, max_bytes: int = DEFAULT_MAX_BYTES, clock: Clock | None = None) -> None:
         self._max_bytes = max_bytes

@@ -21,6 +21,7 @@ class Variable(NamedTuple):
     default: Any
 
 
+KEYS = (SecretStr("A" * 43), SecretStr(f"2:{'B' * 42}E="))
 VARIABLES = [
     Variable("REDIS_URL", "redis_url", "redis://example.com:6380/2", "redis://example.com:6380/2", None),
     Variable("CACHE_NAMESPACE", "namespace", "acme", "acme", None),
@@ -39,6 +40,7 @@ VARIABLES = [
     Variable("CACHE_DEADLINE_MS", "deadline_ms", "250", 250, 100),
     Variable("CACHE_FLIGHT_WAIT_S", "flight_wait_s", "2.5", 2.5, 30.0),
     Variable("CACHE_KEY_SECRET", "key_secret", "hush", SecretStr("hush"), None),
+    Variable("CACHE_ENCRYPTION_KEYS", "encryption_keys", f"{'A' * 43},2:{'B' * 42}E=", KEYS, ()),
     Variable("CACHE_ADMIN_TOKEN", "admin_token", "hush", SecretStr("hush"), None),
     Variable("OPENAI_BASE_URL", "openai_base_url", "http://127.0.0.1:1/v1", "http://127.0.0.1:1/v1", None),
     Variable("OPENAI_API_BASE", "openai_base_url", "http://127.0.0.1:2/v1", "http://127.0.0.1:2/v1", None),

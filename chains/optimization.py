@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from chains.pair_cache import ResultStore
     from chains.vectors import ArrayEmbeddings, Matrix
 
-EDITING_VERSION = 2
+EDITING_VERSION = 3
 _SKILL_LINE_NAMES = 3  # a line that names so many skills is a list of skills
 _LIST_START = re.compile(r"[-*•·]|[^,.]{1,40}:")
 _ITEM_BORDER = re.compile(r"[,;|/]")

@@ -14,7 +14,7 @@ from cache.stores.forwarding import ForwardingStore
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cache.stores.base import Payload
+    from cache.stores.base import Holder, Payload
 
 
 class SealedStore(ForwardingStore):
@@ -59,6 +59,25 @@ class SealedStore(ForwardingStore):
     async def amset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
         await self.inner.amset(self.keyring.seal(key_value_pairs), ttl_s=ttl_s)
 
+    @override
+    def replace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        """Replace what lies there if it opens to `old`: the same value is sealed to other bytes each time."""
+        [lying] = self.inner.mget([key])
+        if self.keyring.open([key], [lying]) != [old]:
+            return False
+        return self.inner.replace(key, lying, self._sealed(key, new), ttl_s=ttl_s)
+
+    @override
+    async def areplace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        [lying] = await self.inner.amget([key])
+        if self.keyring.open([key], [lying]) != [old]:
+            return False
+        return await self.inner.areplace(key, lying, self._sealed(key, new), ttl_s=ttl_s)
+
+    def _sealed(self, key: str, value: Payload) -> bytes:
+        [(_, sealed)] = self.keyring.seal([(key, value)])
+        return sealed
+
 
 class SealedLeasingStore(SealedStore, LeasingStore):
     """The same where leases are agreed on: a lease is a random token and is not sealed, the value that it is for is.
@@ -99,16 +118,12 @@ class SealedLeasingStore(SealedStore, LeasingStore):
         await self.inner.arelease(holders)
 
     @override
-    def settle(self, key: str, value: Payload, token: bytes, *, ttl_s: int) -> None:
-        self.inner.settle(key, self._sealed(key, value), token, ttl_s=ttl_s)
+    def settle(self, key_value_pairs: Sequence[tuple[str, Payload]], holder: Holder, *, ttl_s: int) -> None:
+        self.inner.settle(self.keyring.seal(key_value_pairs), holder, ttl_s=ttl_s)
 
     @override
-    async def asettle(self, key: str, value: Payload, token: bytes, *, ttl_s: int) -> None:
-        await self.inner.asettle(key, self._sealed(key, value), token, ttl_s=ttl_s)
-
-    def _sealed(self, key: str, value: Payload) -> bytes:
-        [(_, sealed)] = self.keyring.seal([(key, value)])
-        return sealed
+    async def asettle(self, key_value_pairs: Sequence[tuple[str, Payload]], holder: Holder, *, ttl_s: int) -> None:
+        await self.inner.asettle(self.keyring.seal(key_value_pairs), holder, ttl_s=ttl_s)
 
     def _opened(self, key: str, attempt: Attempt) -> Attempt:
         [value] = self.keyring.open([key], [attempt.value])

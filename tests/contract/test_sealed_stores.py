@@ -93,7 +93,7 @@ class TestSealedLeasesOnRedis(LeasingStoreContract):
     async def test_what_is_settled_is_sealed(self, store: SealedLeasingStore, namespace: str, world: World) -> None:
         """The value that is written with a lease given back lies sealed in the store."""
         key = f"{namespace}:openai:m:0"
-        await world.settle(store, key, b"plain words", b"one", ttl_s=60)
+        await world.settle(store, [(key, b"plain words")], (key, b"one"), ttl_s=60)
         [lying] = store.inner.mget([key])
         assert lying is not None
         assert b"plain words" not in lying

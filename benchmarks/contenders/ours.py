@@ -11,7 +11,7 @@ from benchmarks.contenders.base import MODEL, TTL_S, Batch, FloatArray, LangChai
 from cache import CacheBackedEmbeddings, CacheSettings, ResponseCache
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 PATIENT_MS = 5000  # on a busy machine a miss would be measured as a hit
 TITLE = "resumecache"
@@ -41,11 +41,12 @@ class OurVectors(VectorCache):
     """`CacheBackedEmbeddings`; a write is all that it does for texts that are new to it, the lookup included."""
 
     title = TITLE
+    settings: Mapping[str, Any] = {}
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self.model = ReadyVectors()
-        settings = CacheSettings(deadline_ms=PATIENT_MS)
+        settings = CacheSettings(deadline_ms=PATIENT_MS, **self.settings)
         self.cache = CacheBackedEmbeddings.from_url(self.model, url, model=MODEL, ttl_s=TTL_S, settings=settings)
 
     @override
@@ -74,10 +75,12 @@ class OurAnswers(LangChainCache):
     """`ResponseCache`."""
 
     title = TITLE
+    settings: Mapping[str, Any] = {}
 
     @override
     def open(self, url: str) -> Any:
-        return ResponseCache.from_url(url, ttl_s=TTL_S, settings=CacheSettings(deadline_ms=PATIENT_MS))
+        settings = CacheSettings(deadline_ms=PATIENT_MS, **self.settings)
+        return ResponseCache.from_url(url, ttl_s=TTL_S, settings=settings)
 
     @override
     async def aclose(self) -> None:

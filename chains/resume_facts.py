@@ -30,7 +30,7 @@ _PERSONAL = re.compile(
 _YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
 _MARKS = r"[\s\d./|(),\u2013\u2014-]*"
 _ONLY_DATES = re.compile(rf"{_MARKS}(?:[^\W\d_]{{3,9}}\.?{_MARKS}){{0,3}}")  # months, "present"
-_BULLETS = frozenset("-*\u2022\u2013")
+_BULLET = re.compile(r"\s*[-*\u2022\u2013]\s")
 _LONGEST_IDENTITY_WORDS, _LONGEST_HEADER_WORDS = 8, 16
 
 
@@ -108,15 +108,18 @@ def _is_heading(text: str) -> bool:
 
 
 def _end_of_head(texts: list[str]) -> int:
-    """How many lines at the top are name, address and wishes: short ones, up to an empty line, heading or sentence."""
+    """How many lines at the top are name, address and wishes: short ones, up to what begins the story."""
+    is_reachable = False
     for at, text in enumerate(texts):
-        is_over = _is_heading(text) or text.rstrip().endswith(".") or len(text.split()) > _LONGEST_IDENTITY_WORDS
-        if (at and not text.strip()) or (is_over and not contact_data(text)):
+        is_story = text.rstrip().endswith(".") or len(text.split()) > _LONGEST_IDENTITY_WORDS
+        is_reachable |= bool(contact_data(text))
+        is_over = (not text.strip() and is_reachable) or (is_story and not contact_data(text))
+        if at and (is_over or _is_heading(text)):
             return at
     return min(1, len(texts))
 
 
 def _is_header(text: str) -> bool:
     """Say whether a line has a year and is no sentence of a story."""
-    is_story = text.rstrip().endswith((".", ";")) or text.lstrip()[:1] in _BULLETS
+    is_story = bool(_BULLET.match(text)) or text.rstrip().endswith((".", ";"))
     return bool(_YEAR.search(plain_digits(text))) and not is_story and len(text.split()) <= _LONGEST_HEADER_WORDS

@@ -114,12 +114,29 @@ class RefusedEdit(BaseModel):
     why: str
 
 
+class Finding(BaseModel):
+    """What a resume could do better, where only its owner knows the words.
+
+    Attributes:
+        kind: "no outcome", "buried", "length" or "layout".
+        words: of the resume.
+        advice: one sentence.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: str
+    words: tuple[str, ...] = ()
+    advice: str
+
+
 class OptimizationResult(BaseModel):
     """How a resume can say better what it already shows.
 
     Attributes:
         edits: supported by the resume.
         refused: proposed, and not supported by it.
+        findings: what only the resume's owner can mend.
         skills_missing: asked by the ad and shown nowhere; no edit can add them.
         score_before: of the resume as it is.
         score_after: of the resume with all edits made.
@@ -130,6 +147,7 @@ class OptimizationResult(BaseModel):
 
     edits: tuple[Edit, ...] = ()
     refused: tuple[RefusedEdit, ...] = ()
+    findings: tuple[Finding, ...] = ()
     skills_missing: tuple[str, ...] = ()
     score_before: Percent
     score_after: Percent

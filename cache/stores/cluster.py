@@ -182,7 +182,7 @@ class ClusterStore(Store):
 
     @override
     def ping_server(self, server: str) -> None:
-        """Return when a server answers, or holds no slot any more; look for its successor when it does not.
+        """Return when a server serves, or holds no slot any more; look for its successor when it does not.
 
         The server without a name is there when a server is known for every slot.
         """
@@ -193,7 +193,7 @@ class ClusterStore(Store):
             return
         address = next((one for one in self._map(expires_s).addresses() if str(one) == server), None)
         if address is not None:
-            settled(self._tell({address: commands.PING}, expires_s), _expect_pong)
+            settled(self._tell({address: commands.PING_MEMBER}, expires_s), commands.expect_member)
 
     @override
     def info(self) -> dict[str, str]:
@@ -418,7 +418,7 @@ def _unheld(key: str) -> Answer:
 def settled(answers: Sequence[Answer], interpret: Callable[[Any], T]) -> list[T | None]:
     """What the answers mean, in order.
 
-    That nobody serves a slot, or the cluster, is not the failure of the server that says so.
+    That nobody serves a slot is not the failure of the server that says so; that it takes the cluster for down is.
 
     Raises:
         StoreError: the one server that was asked failed, and did nothing.
@@ -435,10 +435,15 @@ def settled(answers: Sequence[Answer], interpret: Callable[[Any], T]) -> list[T 
             n_done += 1
         except StoreError as error:
             values.append(None)
-            error.server = "" if isinstance(reply, redis_errors.ClusterDownError) else server
+            error.server = "" if _is_unserved(reply) else server
             failures.setdefault(error.server, error)
     _raise_any(list(failures.values()), n_done=n_done, values=values)
     return values
+
+
+def _is_unserved(reply: Any) -> bool:
+    """Say whether a reply concerns one slot alone."""
+    return type(reply) is redis_errors.ClusterDownError and str(reply).startswith("Hash slot")
 
 
 def _raise_any(failures: Sequence[StoreError], *, n_done: int, values: Sequence[Any] = ()) -> None:

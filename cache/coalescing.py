@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -27,6 +26,7 @@ from cache.flight import (
     own_lead,
     wait_for_first,
 )
+from cache.forking import ForkLock
 from cache.leases import Lease, LeaseKeeper, SafeLeases
 from cache.sealed_store import unsealed_store
 from cache.wrappers import ByteStoreAdapter, DisabledStore, FailOpenStore, SafeStore
@@ -252,4 +252,4 @@ def _shared_of(store: SafeStore) -> _Shared:
 
 
 _by_store: WeakKeyDictionary[object, _Shared] = WeakKeyDictionary()
-_lock = threading.Lock()
+_lock = ForkLock()

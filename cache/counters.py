@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
+
+from cache.forking import ForkLock
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Counters:
     """Counts from any thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._numbers: Counter[str] = Counter()
         self._reasons: dict[str, Counter[str]] = {"unreadable": Counter(), "failures": Counter(), "skipped": Counter()}
 

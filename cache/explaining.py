@@ -7,7 +7,6 @@ stored or logged.
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ import orjson
 
 from cache.codecs.generations import decode_answer
 from cache.errors import EntryError
+from cache.forking import ForkLock
 from cache.requests import CanonicalRequest, Uncacheable
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class RecentRequests:
     """The requests of the last calls, up to 1,000 and 16 MiB of them; from any thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._asked: deque[tuple[float, CanonicalRequest]] = deque()
         self._n_bytes = 0
 

@@ -129,7 +129,7 @@ def _unheld(key: str) -> Answer:
 def settled(answers: Sequence[Answer], interpret: Callable[[Any], T]) -> list[T | None]:
     """What the answers mean, in order.
 
-    That nobody serves a slot, or the cluster, is not the failure of the server that says so.
+    That nobody serves a slot is not the failure of the server that says so; that it takes the cluster for down is.
 
     Raises:
         StoreError: the one server that was asked failed, and did nothing.
@@ -146,10 +146,15 @@ def settled(answers: Sequence[Answer], interpret: Callable[[Any], T]) -> list[T 
             n_done += 1
         except StoreError as error:
             values.append(None)
-            error.server = "" if isinstance(reply, redis_errors.ClusterDownError) else server
+            error.server = "" if _is_unserved(reply) else server
             failures.setdefault(error.server, error)
     raise_any(list(failures.values()), n_done=n_done, values=values)
     return values
+
+
+def _is_unserved(reply: Any) -> bool:
+    """Say whether a reply concerns one slot alone."""
+    return type(reply) is redis_errors.ClusterDownError and str(reply).startswith("Hash slot")
 
 
 def raise_any(failures: Sequence[StoreError], *, n_done: int, values: Sequence[Any] = ()) -> None:

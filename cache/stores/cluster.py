@@ -161,7 +161,7 @@ class ClusterStore(LeasingStore):
 
     @override
     def ping_server(self, server: str) -> None:
-        """Return when a server answers, or holds no slot any more; look for its successor when it does not.
+        """Return when a server serves, or holds no slot any more; look for its successor when it does not.
 
         The server without a name is there when a server is known for every slot.
         """
@@ -172,7 +172,7 @@ class ClusterStore(LeasingStore):
             return
         address = next((one for one in self._map(expires_s).addresses() if str(one) == server), None)
         if address is not None:
-            settled(self._tell({address: commands.PING}, expires_s), _expect_pong)
+            settled(self._tell({address: commands.PING_MEMBER}, expires_s), commands.expect_member)
 
     @override
     def info(self) -> dict[str, str]:

@@ -64,6 +64,7 @@ ERROR_TABLE: dict[type[BaseException], tuple[type[StoreError], str]] = {
     OSError: (StoreConnectionError, "connection"),
     TimeoutError: (StoreTimeoutError, "timeout"),
 }
+_READS_ALONE = "only accepts read commands"
 _REASON_BY_CODE = {"MISCONF": "read_only", "WRONGTYPE": "wrong_type", "NOREPLICAS": "read_only"}
 
 
@@ -75,6 +76,8 @@ def to_store_error(error: BaseException) -> StoreError:
     message = str(error) or type(error).__name__
     if type(error) is redis_errors.ResponseError:
         reason = _REASON_BY_CODE.get(message.split(" ", 1)[0], reason)
+    if type(error) is redis_errors.ClusterDownError and _READS_ALONE in message:
+        reason = "read_only"
     match error.__cause__ or error.__context__:
         case ConnectionRefusedError():
             reason = "refused"

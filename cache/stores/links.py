@@ -43,6 +43,7 @@ class Link:
         self.endpoint = endpoint
         self._is_retired = False
         self._threads: ThreadPoolExecutor | None = None
+        self._sync_pool: SyncPool
         self._forget_connections()
 
     def exchange(self, commands: Sequence[Command], expires_s: float) -> list[Any]:
@@ -103,7 +104,8 @@ class Link:
             StoreError: none could be made, or not in time.
         """
         self._mind_fork()
-        self._sync_pool.give(self._sync_pool.take(time.monotonic() + allowed_s)[0])
+        pool = self._sync_pool
+        pool.give(pool.take(time.monotonic() + allowed_s)[0])
 
     async def await_until_connected(self, allowed_s: float) -> None:
         """Asynchronous twin of `wait_until_connected`."""
@@ -116,9 +118,11 @@ class Link:
         return None
 
     def close(self) -> None:
-        """Give back what is idle and not of an event loop. The link can be used again afterwards."""
+        """Give back what is idle and not of an event loop, and the rest after its use. The link can be used again."""
         self._mind_fork()
-        self._sync_pool.close()
+        pool = self._sync_pool
+        self._sync_pool = SyncPool(self.endpoint)
+        pool.close()
         threads, self._threads = self._threads, None
         if threads is not None:
             threads.shutdown(wait=False)

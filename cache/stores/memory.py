@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
 from cache.clock import Clock, SystemClock
+from cache.forking import ForkLock
 from cache.stores.base import Attempt, LeasingStore
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class MemoryStore(LeasingStore):
         self._entries: OrderedDict[str, tuple[bytes, float | None]] = OrderedDict()
         self._leases: dict[str, tuple[bytes, float]] = {}
         self._size_bytes = 0
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
 
     @override
     def mget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
+from cache.keys import check_namespace
+from cache.reporting import Reporter
 from cache.stores import store_from_client, store_from_url
 from cache.stores.base import Store
 from cache.wrappers import ByteStoreAdapter, DisabledStore, FailOpenStore, SafeStore
@@ -30,18 +33,41 @@ def open_store(settings: CacheSettings, *, url: str | None = None, client: objec
     return FailOpenStore(store_from_url(url or settings.redis_url, deadline=deadline))
 
 
-def store_for(kind: Kind, store: ByteStore, settings: CacheSettings, counters: Counters) -> SafeStore:
+def store_for(
+    kind: Kind, store: ByteStore, settings: CacheSettings, counters: Counters, *, namespace: str | None = None
+) -> SafeStore:
     """The view that one cache has of a store: switched off or failing open, with counts of its own.
 
-    Caches on one store share its breakers: what one has found dead, the others leave alone too.
+    Caches on one store share its breakers: what one has found dead, the others leave alone too. What they count is
+    reported through the store (see `cache.reporting`), for the namespace; `None` is that of the settings.
     """
     if not settings.is_enabled(kind):
         return DisabledStore()
+    view = _view(store, counters)
+    if view.reporter:
+        view.reporter.include(counters, check_namespace(settings.namespace if namespace is None else namespace))
+    return view
+
+
+def _view(store: ByteStore, counters: Counters) -> FailOpenStore:
     if isinstance(store, FailOpenStore):
-        return FailOpenStore(store.inner, counters=counters, breakers=store.breakers)
-    return FailOpenStore(store if isinstance(store, Store) else ByteStoreAdapter(store), counters=counters)
+        return FailOpenStore(store.inner, counters=counters, breakers=store.breakers, reporter=_reporter_of(store))
+    view = FailOpenStore(store if isinstance(store, Store) else ByteStoreAdapter(store), counters=counters)
+    _reporter_of(view)
+    return view
+
+
+def _reporter_of(store: FailOpenStore) -> Reporter | None:
+    """What the caches on a store report through; `None` on a foreign store, where counts would stay for ever."""
+    with _lock:
+        if store.reporter is None and not isinstance(store.inner, ByteStoreAdapter):
+            store.reporter = Reporter(FailOpenStore(store.inner, breakers=store.breakers))
+        return store.reporter
 
 
 def bare_store(store: Store) -> Store:
     """The store below one that fails open: here its failures show."""
     return store.inner if isinstance(store, FailOpenStore) else store
+
+
+_lock = threading.Lock()

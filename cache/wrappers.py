@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from langchain_core.stores import ByteStore
 
+    from cache.reporting import Reporter
     from cache.stores.base import Payload
 
 T = TypeVar("T")
@@ -63,6 +64,7 @@ class FailOpenStore(SafeStore):
         counters: where failures are counted; an operation counts once for each server that failed it.
         breakers: those of another store on the same servers; `None` makes them.
         clock: where the time comes from.
+        reporter: reports what caches on this store count, for the last time when the store is closed.
     """
 
     def __init__(
@@ -72,10 +74,12 @@ class FailOpenStore(SafeStore):
         counters: Counters | None = None,
         breakers: Breakers | None = None,
         clock: Clock | None = None,
+        reporter: Reporter | None = None,
     ) -> None:
         self.inner = inner
         self.counters = counters or Counters()
         self.breakers = breakers or Breakers(inner.ping_server, clock=clock or SystemClock())
+        self.reporter = reporter
 
     @property
     def breaker(self) -> Breaker:
@@ -212,11 +216,15 @@ class FailOpenStore(SafeStore):
 
     @override
     def close(self) -> None:
+        if self.reporter:
+            self.reporter.close()
         self.breakers.close()
         self.inner.close()
 
     @override
     async def aclose(self) -> None:
+        if self.reporter:
+            await self.reporter.aclose()
         self.breakers.close()
         await self.inner.aclose()
 

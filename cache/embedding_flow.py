@@ -322,9 +322,10 @@ class _Work:
             self.on_made(len(self.made))
 
     def _land(self, batch: list[_Wanted], vectors: FloatArray) -> None:
-        for want, vector in zip(batch, vectors, strict=True):
-            if lead := self.leads.get(want.key):
-                lead.land(vector.copy())  # a row alone: a view would keep the whole batch
+        if self.space.flights is None:
+            return
+        rows = zip(map(self.leads.get, (want.key for want in batch)), vectors, strict=True)
+        self.space.flights.land_all((lead, row.copy()) for lead, row in rows if lead)  # a view would keep the batch
 
 
 def check_answer(answer: Any, n_texts: int, width: int | None) -> FloatArray:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 from cache.clock import Clock, SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
     from types import TracebackType
 
 _MOST_LANDED = 256  # values that are kept for callers who had looked before they were there
@@ -88,7 +88,7 @@ class Lead:
 
     def land(self, value: Any) -> None:
         """Give the value to all who wait."""
-        self.flights._end(self, self._flight, Landed(value))  # noqa: SLF001  the other half of the class
+        self.flights._end(self, Landed(value))  # noqa: SLF001  the other half of the class
 
     def part(self) -> None:
         """Have all who wait compute for themselves, at once: the value is not to be shared.
@@ -96,7 +96,7 @@ class Lead:
         One after the other, the last would wait for all before it, most likely for answers that are not to be shared
         either.
         """
-        self.flights._end(self, self._flight, None)  # noqa: SLF001  as above
+        self.flights._end(self, None)  # noqa: SLF001  as above
 
     def fail(self) -> None:
         """Hand over to one of those who wait."""
@@ -176,6 +176,12 @@ class _Flight:
     held: Held | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    now_s: float
+    is_of_task: bool
+
+
 class Flights:
     """The keys that are being computed.
 
@@ -220,20 +226,23 @@ class Flights:
             wait_s: seconds after which a leader is not waited for any more, and another one leads.
             may_wait: see `may_wait`.
         """
+        moment = _Moment(self._clock.monotonic_s(), is_of_task=_is_on_event_loop())
         with self._lock:
-            spots = [self._join(key, level, ticket, wait_s, may_wait=may_wait) for key in keys]
+            spots = [self._join(key, level, ticket, wait_s, moment, may_wait=may_wait) for key in keys]
         _now_leading(*(spot for spot in spots if isinstance(spot, Lead)))
         return spots
 
-    def _join(self, key: str, level: Level, ticket: int, wait_s: float, *, may_wait: bool) -> Turn | Waiter:
-        n_landed, _, landed = self._landed.get(key, (0, 0.0, None))
-        if landed is not None and n_landed > ticket:
-            return landed
+    def _join(
+        self, key: str, level: Level, ticket: int, wait_s: float, moment: _Moment, *, may_wait: bool
+    ) -> Turn | Waiter:
+        known = self._landed.get(key)
+        if known is not None and known[0] > ticket:
+            return known[2]
         flight = self._under_way.get(key)
-        if flight is not None and self._clock.monotonic_s() < flight.started_s + wait_s:
+        if flight is not None and moment.now_s < flight.started_s + wait_s:
             is_in_the_way = flight.is_of_task and _is_on_loops_thread()
             return self._wait(flight) if may_wait and not is_in_the_way else None
-        flight = self._under_way[key] = _Flight(key, self._clock.monotonic_s(), is_of_task=_is_on_event_loop())
+        flight = self._under_way[key] = _Flight(key, moment.now_s, is_of_task=moment.is_of_task)
         return Lead(self, flight, level)
 
     def _wait(self, flight: _Flight) -> Waiter:
@@ -247,17 +256,29 @@ class Flights:
                 flight.waiters.remove(waiter)
                 waiter.future.set_result(None)
 
-    def _end(self, lead: Lead, flight: _Flight, turn: Landed | None) -> None:
+    def land_all(self, landed: Iterable[tuple[Lead, Any]]) -> None:
+        """Give many values at once to all who wait for them, each as `Lead.land` does."""
+        now_s = self._clock.monotonic_s()
+        with self._lock:
+            ended = [(lead, self._finish(lead, Landed(value), now_s)) for lead, value in landed if not lead.is_over]
+        for lead, held in ended:
+            lead._end(held)  # noqa: SLF001  the other half of the class
+
+    def _end(self, lead: Lead, turn: Landed | None) -> None:
         with self._lock:
             if lead.is_over:
                 return
-            lead.is_over = True
-            if turn is not None:
-                self._note(flight.key, turn)
-            while flight.waiters:
-                flight.waiters.popleft().future.set_result(turn)
-            held = self._remove(flight)
-        lead._end(held)  # noqa: SLF001  the other half of the class
+            held = self._finish(lead, turn, self._clock.monotonic_s())
+        lead._end(held)  # noqa: SLF001  as above
+
+    def _finish(self, lead: Lead, turn: Landed | None, now_s: float) -> Held | None:
+        flight = lead._flight  # noqa: SLF001  as above
+        lead.is_over = True
+        if turn is not None:
+            self._note(flight.key, turn, now_s)
+        while flight.waiters:
+            flight.waiters.popleft().future.set_result(turn)
+        return self._remove(flight)
 
     def _hand_over(self, lead: Lead, flight: _Flight) -> None:
         with self._lock:
@@ -285,10 +306,9 @@ class Flights:
         held, flight.held = flight.held, None
         return held
 
-    def _note(self, key: str, landed: Landed) -> None:
+    def _note(self, key: str, landed: Landed, now_s: float) -> None:
         """Keep a value for callers who looked before it was there and join after it has landed."""
         self._n_landed += 1
-        now_s = self._clock.monotonic_s()
         self._landed.pop(key, None)
         self._landed[key] = self._n_landed, now_s, landed
         while len(self._landed) > _MOST_LANDED or next(iter(self._landed.values()))[1] < now_s - _LANDED_LIFE_S:

@@ -106,6 +106,9 @@ class Reporter:
         store: fails open, and counts for itself.
         interval_s: seconds between two snapshots, at least.
         clock: where the time comes from.
+
+    Attributes:
+        is_awake: whether a thread is going to write.
     """
 
     def __init__(self, store: SafeStore, *, interval_s: float = INTERVAL_S, clock: Clock | None = None) -> None:
@@ -120,23 +123,21 @@ class Reporter:
         """Start with nothing counted and no thread, as a forked child must: what was counted is its parent's."""
         self._lock = threading.Lock()
         self._end = threading.Event()
-        self._is_awake = False
+        self.is_awake = False
         for ledger in self._ledgers.values():
             ledger.renew()
 
     def include(self, counters: Counters, namespace: str | None) -> None:
         """Have what is counted there from now on reported for a namespace."""
         with self._lock:
-            ledger = self._ledgers.setdefault(namespace, _Ledger(namespace, self._clock, weakref.WeakMethod(self.wake)))
+            ledger = self._ledgers.setdefault(namespace, _Ledger(namespace, self._clock, weakref.ref(self)))
         counters.add_total(ledger)
 
     def wake(self) -> None:
         """Take note that something has been counted: it is written in a while, by a thread that this may start."""
-        if self._is_awake:
-            return
         with self._lock:
-            if not self._is_awake:
-                self._is_awake = True
+            if not self.is_awake:
+                self.is_awake = True
                 self._start()
 
     def write(self) -> None:
@@ -171,19 +172,19 @@ class Reporter:
         try:
             threading.Thread(target=_write_until_idle, args=args, name="resumecache-stats", daemon=True).start()
         except RuntimeError:  # no thread to be had, as at the end of the process
-            self._is_awake = False
+            self.is_awake = False
 
     def _sleep(self) -> None:
         with self._lock:
             self._end.set()
-            self._is_awake = False
+            self.is_awake = False
 
     def _write_if_changed(self, end: threading.Event) -> bool:
         """Write what has changed; False when there is nothing, and the thread may end."""
         if not self._changed():
             with self._lock:
                 if not end.is_set():  # else another thread is awake by now
-                    self._is_awake = False
+                    self.is_awake = False
             return False
         try:
             self.write()
@@ -204,11 +205,11 @@ def _write_until_idle(reference: weakref.ref[Reporter], end: threading.Event, in
 class _Ledger(Counters):
     """What all caches of a namespace have counted, and where it is written."""
 
-    def __init__(self, namespace: str | None, clock: Clock, wake: weakref.WeakMethod[Any]) -> None:
+    def __init__(self, namespace: str | None, clock: Clock, reporter: weakref.ref[Reporter]) -> None:
         super().__init__()
         self.keys = slot_keys(namespace)
         self._clock = clock
-        self._wake = wake
+        self._reporter = reporter
         self._written: Counts | None = None
         self._given: Counts | None = None
         self._writer = secrets.token_hex(8)
@@ -247,8 +248,9 @@ class _Ledger(Counters):
             self._written = self._given
 
     def _changes(self) -> None:
-        if wake := self._wake():
-            wake()
+        reporter = self._reporter()
+        if reporter is not None and not reporter.is_awake:
+            reporter.wake()
 
 
 def _slot_of(writer: str, found: Sequence[_Snapshot | None], free: Sequence[bool]) -> int:

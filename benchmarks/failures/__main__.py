@@ -17,7 +17,8 @@ fakeredis, and what no command brings about there is answered for it by the prox
 client of one server cannot take part, the table has a dash.
 
 It ends with exit code 1 and says why when a promise is broken: first calls that add half as much again as their
-deadline, or calls without an answer from the cache that add more than a millisecond at the median. What happens in one
+deadline, calls that raise, or calls without an answer from the cache that add more than a millisecond at the median
+(10 µs more for each text of a batch). What happens in one
 round alone is in the table and breaks no promise: on a busy machine any call can be held up.
 """
 

@@ -38,6 +38,7 @@ class Cell:
         contender: its title.
         way: `sync` or `async`.
         deadline_ms: what one operation of this size may take.
+        bound_ms: what further calls may add at the median while the cache has no answers.
         first_warm: of each round, the first call of a cache that was in use when the fault came.
         first_cold: of each round, the first call of a new cache during the fault.
         steady: further calls of a warm cache.
@@ -50,6 +51,7 @@ class Cell:
     contender: str
     way: str
     deadline_ms: float = 0.0
+    bound_ms: float = 0.0
     first_warm: list[float] = field(default_factory=list)
     first_cold: list[float] = field(default_factory=list)
     steady: list[float] = field(default_factory=list)
@@ -110,7 +112,8 @@ class Play:
         self._numbers = count(1)
         self.recovery = Recovery(scenario.name, way.name)
         self.cells = [
-            Cell(scenario.name, kind.title, way.name, 1000 * Deadline().allowed_s(kind.size_bytes)) for kind in OURS
+            Cell(scenario.name, kind.title, way.name, 1000 * Deadline().allowed_s(kind.size_bytes), kind.steady_ms)
+            for kind in OURS
         ]
 
     def run(self, n_rounds: int) -> None:

@@ -78,7 +78,7 @@ class CacheBackedEmbeddings(Closing, Embeddings):
             raise ConfigurationError(f"batch_size: expected at least 1 text in a request, got {batch_size}")
         self.underlying = underlying
         self._counters = counters or Counters()
-        self.store = store_for(Kind.EMBEDDING, store, settings, self._counters)
+        self.store = store_for(Kind.EMBEDDING, store, settings, self._counters, namespace=namespace)
         self._owned: Store | None = None
         self._base_url = settings.openai_base_url
         self._space = EmbeddingSpace(

@@ -92,7 +92,7 @@ class NodeCache(BaseCache[Any]):
         self._hasher = ContentHasher(shared, secret=self._secret)
         self._ttl_s = settings.ttl_s(Kind.NODE_RESULT)
         self._compress_over_bytes = settings.compression_threshold_bytes
-        self.store = store_for(Kind.NODE_RESULT, store, settings, self._counters)
+        self.store = store_for(Kind.NODE_RESULT, store, settings, self._counters, namespace=namespace)
 
     def counts(self) -> Counts:
         """What was found and stored by this object."""

@@ -38,6 +38,8 @@ class JsonCache:
         store: where entries live.
         settings: time to live, compression, and whether the kind is switched on.
         counters: where hits and misses are counted.
+        ttl_s: seconds that entries live; `None` is the setting.
+        namespace: for which they are reported; `None` is the setting.
         clock: where the time comes from.
     """
 
@@ -49,10 +51,11 @@ class JsonCache:
         settings: CacheSettings,
         counters: Counters,
         ttl_s: int | None = None,
+        namespace: str | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.kind = kind
-        self.store = store_for(kind, store, settings, counters)
+        self.store = store_for(kind, store, settings, counters, namespace=namespace)
         self._counters = counters
         self.ttl_s = settings.ttl_s(kind) if ttl_s is None else ttl_s
         self._compress_over_bytes = settings.compression_threshold_bytes

@@ -5,6 +5,7 @@
 [{namespace}:]openai:{model}:{content_hash}     [{namespace}:]session:{content_hash}
 [{namespace}:]match:{content_hash}:{user}       [{namespace}:]health:{component}
 [{namespace}:]tool:{tool}:{content_hash}        [{namespace}:]node:{node}:{content_hash}
+[{namespace}:]stats:{component}
 ```
 
 Every variable segment is percent-encoded down to `[A-Za-z0-9._~-]`, so that no model, user or namespace can forge a
@@ -52,6 +53,7 @@ class Kind(StrEnum):
     HEALTH = "health"
     TOOL_RESULT = "tool_result"
     NODE_RESULT = "node_result"
+    STATS = "stats"
 
 
 _FORMATS: dict[Kind, tuple[str, tuple[str, ...]]] = {
@@ -63,9 +65,12 @@ _FORMATS: dict[Kind, tuple[str, tuple[str, ...]]] = {
     Kind.HEALTH: ("health", ("component",)),
     Kind.TOOL_RESULT: ("tool", ("tool", "content_hash")),
     Kind.NODE_RESULT: ("node", ("node", "content_hash")),
+    Kind.STATS: ("stats", ("component",)),
 }
 _KINDS = {prefix: kind for kind, (prefix, _) in _FORMATS.items()}
 _ABSENT: dict[str, Any] = {"content_hash": "", "model": "", "user": None, "component": "", "tool": "", "node": ""}
+CACHED_KINDS = tuple(kind for kind in Kind if kind is not Kind.STATS)
+"""The kinds whose entries are what a cache is for."""
 RESERVED_PREFIXES = frozenset(_KINDS) | {"lease"}
 
 
@@ -78,7 +83,7 @@ class Key:
         content_hash: 32 lower-case hex digits over all that the value depends on; empty where the kind has none.
         model: the model's name, for embeddings and responses.
         user: whose entry it is, for matches and optimisations; `None` is the shared, anonymous one.
-        component: what a health report is about.
+        component: what a health report is about, or the slot that counts stand in.
         tool: the tool's name, for results of tools.
         node: the node of a graph (`node_segment`), for results of nodes.
         namespace: the tenant; `None` is the one without a name.

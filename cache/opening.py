@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
-from cache.sealed_store import seal_store
+from cache.keys import check_namespace
+from cache.reporting import Reporter
+from cache.sealed_store import seal_store, unsealed_store
 from cache.stores import store_from_client, store_from_url, warn_once
 from cache.stores.base import Store
 from cache.wrappers import ByteStoreAdapter, DisabledStore, FailOpenStore, SafeStore
@@ -34,18 +37,38 @@ def open_store(settings: CacheSettings, *, url: str | None = None, client: objec
     return FailOpenStore(seal_store(store, _keyring(settings)))
 
 
-def store_for(kind: Kind, store: ByteStore, settings: CacheSettings, counters: Counters) -> SafeStore:
+def store_for(
+    kind: Kind, store: ByteStore, settings: CacheSettings, counters: Counters, *, namespace: str | None = None
+) -> SafeStore:
     """The view that one cache has of a store: switched off or failing open, sealed, with counts of its own.
 
-    Caches on one store share its breakers: what one has found dead, the others leave alone too.
+    Caches on one store share its breakers: what one has found dead, the others leave alone too. What they count is
+    reported through the store (see `cache.reporting`), for the namespace; `None` is that of the settings.
     """
     if not settings.is_enabled(kind):
         return DisabledStore()
-    keyring = _keyring(settings)
+    view = _view(store, _keyring(settings), counters)
+    if view.reporter:
+        view.reporter.include(counters, check_namespace(settings.namespace if namespace is None else namespace))
+    return view
+
+
+def _view(store: ByteStore, keyring: Keyring | None, counters: Counters) -> FailOpenStore:
     if isinstance(store, FailOpenStore):
-        return FailOpenStore(seal_store(store.inner, keyring), counters=counters, breakers=store.breakers)
+        inner = seal_store(store.inner, keyring)
+        return FailOpenStore(inner, counters=counters, breakers=store.breakers, reporter=_reporter_of(store, keyring))
     bare = store if isinstance(store, Store) else ByteStoreAdapter(store)
-    return FailOpenStore(seal_store(bare, keyring), counters=counters)
+    view = FailOpenStore(seal_store(bare, keyring), counters=counters)
+    _reporter_of(view, keyring)
+    return view
+
+
+def _reporter_of(store: FailOpenStore, keyring: Keyring | None) -> Reporter | None:
+    """What the caches on a store report through; `None` on a foreign store, where counts would stay for ever."""
+    with _lock:
+        if store.reporter is None and not isinstance(unsealed_store(store.inner), ByteStoreAdapter):
+            store.reporter = Reporter(FailOpenStore(seal_store(store.inner, keyring), breakers=store.breakers))
+        return store.reporter
 
 
 def bare_store(store: Store) -> Store:
@@ -58,3 +81,6 @@ def _keyring(settings: CacheSettings) -> Keyring | None:
     if keyring and settings.key_secret is None:
         warn_once("values are sealed, but without CACHE_KEY_SECRET a guess at a text can be tested against the keys")
     return keyring
+
+
+_lock = threading.Lock()

@@ -85,7 +85,7 @@ class ResponseCache(Closing, BaseCache):
     ) -> None:
         settings = settings or CacheSettings()
         self._counters = counters or Counters()
-        self.store = store_for(Kind.OPENAI_RESPONSE, store, settings, self._counters)
+        self.store = store_for(Kind.OPENAI_RESPONSE, store, settings, self._counters, namespace=namespace)
         self._owned: Store | None = None
         self._ttl_s = check_ttl(settings.ttl_s(Kind.OPENAI_RESPONSE) if ttl_s is None else ttl_s)
         self._namespace = check_namespace(settings.namespace if namespace is None else namespace)

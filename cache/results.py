@@ -49,7 +49,7 @@ class PairResults:
         self._secret = settings.secret_bytes()
         self._hasher = ContentHasher((kind, *variant), secret=self._secret)
         self._namespace = check_namespace(settings.namespace if namespace is None else namespace)
-        self._entries = JsonCache(kind, store, settings=settings, counters=counters, clock=clock)
+        self._entries = JsonCache(kind, store, settings=settings, counters=counters, namespace=namespace, clock=clock)
         self._shared = SharedJsonCache(self._entries, Level.RESULT, settings=settings, counters=counters)
 
     def key(self, resume: str, job: str, user: str | None) -> Key:

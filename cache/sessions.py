@@ -48,7 +48,9 @@ class Sessions:
     ) -> None:
         self._hasher = ContentHasher((Kind.SESSION,), secret=settings.secret_bytes())
         self._namespace = check_namespace(settings.namespace if namespace is None else namespace)
-        self._entries = JsonCache(Kind.SESSION, store, settings=settings, counters=counters, clock=clock)
+        self._entries = JsonCache(
+            Kind.SESSION, store, settings=settings, counters=counters, namespace=namespace, clock=clock
+        )
 
     def key(self, session_id: str) -> Key:
         """The key of a session.

@@ -15,6 +15,7 @@ from cache.sealing import Keyring, parse_keys
 
 MAX_TTL_S = 10 * 365 * 24 * 3600
 HEALTH_TTL_S = 10
+STATS_TTL_S = 24 * 3600
 _TTL = Annotated[int, Field(ge=1, le=MAX_TTL_S)]
 _BEARER_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _PRIVATE = ("KEY", "SECRET", "TOKEN", "URL")  # variables whose value a message does not repeat
@@ -119,6 +120,8 @@ class CacheSettings(BaseSettings):
                 return self.openai_response_ttl_s
             case Kind.HEALTH:
                 return HEALTH_TTL_S
+            case Kind.STATS:
+                return STATS_TTL_S
             case _:
                 return self.default_ttl_s
 

@@ -113,7 +113,7 @@ class ToolResultCache(AgentMiddleware):
         self._clock = clock or SystemClock()
         self._namespace = check_namespace(settings.namespace if namespace is None else namespace)
         self._hasher = ContentHasher((Kind.TOOL_RESULT,), secret=settings.secret_bytes())
-        self.store = store_for(Kind.TOOL_RESULT, store, settings, self._counters)
+        self.store = store_for(Kind.TOOL_RESULT, store, settings, self._counters, namespace=namespace)
         self._pure = {name: rule if isinstance(rule, PureTool) else PureTool(rule) for name, rule in pure.items()}
         self._entries = {name: self._entries_of(name, rule, settings) for name, rule in self._pure.items()}
 
@@ -179,8 +179,9 @@ class ToolResultCache(AgentMiddleware):
         named_prefix(Kind.TOOL_RESULT, name, self._namespace)  # a name that no key can hold is known before any call
         ttl_s = None if rule.ttl_s is None else check_ttl(rule.ttl_s)
         entries = JsonCache(
-            Kind.TOOL_RESULT, self.store, settings=settings, counters=self._counters, ttl_s=ttl_s, clock=self._clock
-        )
+            Kind.TOOL_RESULT, self.store,
+            settings=settings, counters=self._counters, ttl_s=ttl_s, namespace=self._namespace or "", clock=self._clock,
+        )  # fmt: skip
         return SharedJsonCache(entries, Level.TOOL, settings=settings, counters=self._counters)
 
     def _prefix(self, tool: str | None) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from langchain_core.stores import ByteStore
 
+    from cache.reporting import Reporter
     from cache.stores.base import Payload
 
 
@@ -62,6 +63,7 @@ class FailOpenStore(ForwardingStore, SafeStore):
         counters: where failures are counted; an operation counts once for each server that failed it.
         breakers: those of another store on the same servers; `None` makes them.
         clock: where the time comes from.
+        reporter: reports what caches on this store count, for the last time when the store is closed.
 
     Attributes:
         guard: for whoever asks the store inside by other verbs.
@@ -74,11 +76,13 @@ class FailOpenStore(ForwardingStore, SafeStore):
         counters: Counters | None = None,
         breakers: Breakers | None = None,
         clock: Clock | None = None,
+        reporter: Reporter | None = None,
     ) -> None:
         super().__init__(inner)
         self.counters = counters or Counters()
         self.breakers = breakers or Breakers(inner.ping_server, clock=clock or SystemClock())
         self.guard = Guard(inner, self.counters, self.breakers)
+        self.reporter = reporter
 
     @property
     def breaker(self) -> Breaker:
@@ -185,11 +189,15 @@ class FailOpenStore(ForwardingStore, SafeStore):
 
     @override
     def close(self) -> None:
+        if self.reporter:
+            self.reporter.close()
         self.breakers.close()
         super().close()
 
     @override
     async def aclose(self) -> None:
+        if self.reporter:
+            await self.reporter.aclose()
         self.breakers.close()
         await super().aclose()
 

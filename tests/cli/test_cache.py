@@ -51,6 +51,7 @@ def test_stats_and_health(run: Run, filled: None) -> None:
     assert stats["key_counts"]["session"] == 2
     assert stats["key_counts"]["embedding"] == 1
     assert stats["status"] == "healthy"
+    assert (stats["usage"]["n_processes"], stats["usage"]["stored"]) == (1, 3)
     assert "status: healthy" in run("health").stdout
 
 

@@ -47,6 +47,7 @@ KEYS = st.one_of(
     ),
     st.builds(Key, st.just(Kind.SESSION), HASHES, namespace=NAMESPACES),
     st.builds(Key, st.just(Kind.HEALTH), component=SEGMENTS, namespace=NAMESPACES),
+    st.builds(Key, st.just(Kind.STATS), component=SEGMENTS, namespace=NAMESPACES),
     st.builds(Key, st.just(Kind.TOOL_RESULT), HASHES, tool=SEGMENTS, namespace=NAMESPACES),
     st.builds(Key, st.just(Kind.NODE_RESULT), HASHES, node=SEGMENTS, namespace=NAMESPACES),
 )

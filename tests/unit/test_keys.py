@@ -40,6 +40,7 @@ EXAMPLES = [
     (Key(Kind.OPTIMIZATION, HASH, user="u-17"), f"opt:{HASH}:u-17"),
     (Key(Kind.SESSION, HASH), f"session:{HASH}"),
     (Key(Kind.HEALTH, component="redis"), "health:redis"),
+    (Key(Kind.STATS, component="17"), "stats:17"),
     (Key(Kind.TOOL_RESULT, HASH, tool="get_weather"), f"tool:get_weather:{HASH}"),
     (Key(Kind.NODE_RESULT, HASH, node="writes~agent.rank~rank"), f"node:writes~agent.rank~rank:{HASH}"),
     (Key(Kind.EMBEDDING, HASH, model="m", namespace="acme"), f"acme:emb:m:{HASH}"),

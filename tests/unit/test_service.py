@@ -14,7 +14,7 @@ from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 
 from cache import CacheBackedEmbeddings, CacheSettings, ConfigurationError, InvalidKeyError, MemoryStore, ResponseCache
 from cache.errors import DecodeError, ProviderAnswerError, StoreConnectionError, StoreError
-from cache.keys import Kind
+from cache.keys import CACHED_KINDS
 from cache.opening import open_store
 from cache.service import CacheService, SyncCacheService
 from cache.wrappers import FailOpenStore
@@ -235,7 +235,7 @@ async def test_stats_count_the_entries_of_this_namespace(is_async: bool) -> None
     await other("cache_session", "abc", {})
     await other("cache_job_match_result", RESUME, JOB, {})
     stats = await acme("get_cache_stats")
-    assert stats["key_counts"] == {**dict.fromkeys(map(str, Kind), 0), "session": 1}
+    assert stats["key_counts"] == {**dict.fromkeys(map(str, CACHED_KINDS), 0), "session": 1}
     assert stats["cache_ttl_settings"]["embedding"] == 604800
     assert stats["is_exact"] is True
     assert (await other("get_cache_stats"))["key_counts"]["job_match"] == 1

@@ -114,7 +114,7 @@ def test_an_empty_namespace_is_no_namespace(monkeypatch: pytest.MonkeyPatch) -> 
         ("CACHE_FLIGHT_WAIT_S", "nan", "less than or equal to 3600"),
         ("CACHE_ENABLED", "maybe", "true or false"),
         ("CACHE_SESSION_ENABLED", "2", "true or false"),
-        ("CACHE_NAMESPACE", "emb", "none of emb, health, lease, match, node, openai, opt, session, tool"),
+        ("CACHE_NAMESPACE", "emb", "none of emb, health, lease, match, node, openai, opt, session, stats, tool"),
         ("CACHE_NAMESPACE", "x" * 513, "1 to 512 characters"),
     ],
 )
@@ -186,15 +186,15 @@ def test_settings_cannot_be_changed() -> None:
 
 
 def test_each_kind_has_its_time_to_live() -> None:
-    """Embeddings and answers have their own, health ten seconds, and all others share the default."""
+    """Embeddings and answers have their own, health ten seconds, counts a day, and all others share the default."""
     settings = CacheSettings(default_ttl_s=1, embedding_ttl_s=2, openai_response_ttl_s=3)
     assert {kind: settings.ttl_s(kind) for kind in Kind} == {
         Kind.EMBEDDING: 2, Kind.OPENAI_RESPONSE: 3, Kind.JOB_MATCH: 1, Kind.OPTIMIZATION: 1, Kind.SESSION: 1,
-        Kind.HEALTH: 10, Kind.TOOL_RESULT: 1, Kind.NODE_RESULT: 1,
+        Kind.HEALTH: 10, Kind.TOOL_RESULT: 1, Kind.NODE_RESULT: 1, Kind.STATS: 86400,
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.HEALTH])
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind not in {Kind.HEALTH, Kind.STATS}])
 def test_each_kind_can_be_switched_off_alone(kind: Kind) -> None:
     """The switch of a kind leaves the other kinds on."""
     values: dict[str, Any] = {f"{kind}_enabled": False}

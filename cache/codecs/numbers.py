@@ -76,4 +76,5 @@ def _largest(vectors: FloatArray) -> FloatArray:
 
 
 def _divided(vectors: FloatArray, scales: FloatArray) -> FloatArray:
-    return np.divide(vectors, scales[:, None], out=np.zeros_like(vectors), where=scales[:, None] > 0)
+    """Rows divided by their scales; where that is 0 all numbers are so small that they become 0 undivided."""
+    return np.divide(vectors, np.where(scales > 0, scales, 1)[:, None], dtype=np.float32)

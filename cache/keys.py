@@ -5,6 +5,7 @@
 [{namespace}:]openai:{model}:{content_hash}     [{namespace}:]session:{content_hash}
 [{namespace}:]match:{content_hash}:{user}       [{namespace}:]health:{component}
 [{namespace}:]tool:{tool}:{content_hash}        [{namespace}:]node:{node}:{content_hash}
+[{namespace}:]corpus:{corpus}:{content_hash}
 ```
 
 Every variable segment is percent-encoded down to `[A-Za-z0-9._~-]`, so that no model, user or namespace can forge a
@@ -52,6 +53,7 @@ class Kind(StrEnum):
     HEALTH = "health"
     TOOL_RESULT = "tool_result"
     NODE_RESULT = "node_result"
+    CORPUS = "corpus"
 
 
 _FORMATS: dict[Kind, tuple[str, tuple[str, ...]]] = {
@@ -63,9 +65,12 @@ _FORMATS: dict[Kind, tuple[str, tuple[str, ...]]] = {
     Kind.HEALTH: ("health", ("component",)),
     Kind.TOOL_RESULT: ("tool", ("tool", "content_hash")),
     Kind.NODE_RESULT: ("node", ("node", "content_hash")),
+    Kind.CORPUS: ("corpus", ("corpus", "content_hash")),
 }
 _KINDS = {prefix: kind for kind, (prefix, _) in _FORMATS.items()}
-_ABSENT: dict[str, Any] = {"content_hash": "", "model": "", "user": None, "component": "", "tool": "", "node": ""}
+_ABSENT: dict[str, Any] = {
+    "content_hash": "", "model": "", "user": None, "component": "", "tool": "", "node": "", "corpus": "",
+}  # fmt: skip
 RESERVED_PREFIXES = frozenset(_KINDS) | {"lease"}
 
 
@@ -81,6 +86,7 @@ class Key:
         component: what a health report is about.
         tool: the tool's name, for results of tools.
         node: the node of a graph (`node_segment`), for results of nodes.
+        corpus: the corpus' name, for blocks of its rows.
         namespace: the tenant; `None` is the one without a name.
     """
 
@@ -91,6 +97,7 @@ class Key:
     component: str = ""
     tool: str = ""
     node: str = ""
+    corpus: str = ""
     namespace: str | None = None
 
 
@@ -151,7 +158,7 @@ def key_prefix(kind: Kind | None, namespace: str | None) -> str:
 
 
 def named_prefix(kind: Kind, name: str, namespace: str | None) -> str:
-    """The beginning that all keys of one model, tool or node in a namespace share.
+    """The beginning that all keys of one model, tool, node or corpus in a namespace share.
 
     Raises:
         InvalidKeyError: the name cannot stand in a key.

@@ -50,10 +50,11 @@ class CacheSettings(BaseSettings):
     session_enabled: bool = Field(default=True, validation_alias="CACHE_SESSION_ENABLED")
     tool_result_enabled: bool = Field(default=True, validation_alias="CACHE_TOOL_RESULT_ENABLED")
     node_result_enabled: bool = Field(default=True, validation_alias="CACHE_NODE_RESULT_ENABLED")
+    corpus_enabled: bool = Field(default=True, validation_alias="CACHE_CORPUS_ENABLED")
     default_ttl_s: _TTL = Field(3600, validation_alias="CACHE_DEFAULT_TTL")
     """Seconds that matches, optimisations, sessions and results of tools and of nodes live."""
     embedding_ttl_s: _TTL = Field(7 * 24 * 3600, validation_alias="CACHE_EMBEDDING_TTL")
-    """Seconds that embeddings live."""
+    """Seconds that embeddings live, alone and in the blocks of a corpus."""
     embedding_dtype: Literal["float32", "float16", "int8"] = Field("float32", validation_alias="CACHE_EMBEDDING_DTYPE")
     """What the numbers of embeddings are stored as, and rounded to whether they are stored or not."""
     openai_response_ttl_s: _TTL = Field(6 * 3600, validation_alias="CACHE_OPENAI_RESPONSE_TTL")
@@ -102,7 +103,7 @@ class CacheSettings(BaseSettings):
     def ttl_s(self, kind: Kind) -> int:
         """Seconds that entries of a kind live."""
         match kind:
-            case Kind.EMBEDDING:
+            case Kind.EMBEDDING | Kind.CORPUS:
                 return self.embedding_ttl_s
             case Kind.OPENAI_RESPONSE:
                 return self.openai_response_ttl_s

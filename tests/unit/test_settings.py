@@ -32,6 +32,7 @@ VARIABLES = [
     Variable("CACHE_SESSION_ENABLED", "session_enabled", "n", False, True),
     Variable("CACHE_TOOL_RESULT_ENABLED", "tool_result_enabled", "0", False, True),
     Variable("CACHE_NODE_RESULT_ENABLED", "node_result_enabled", "0", False, True),
+    Variable("CACHE_CORPUS_ENABLED", "corpus_enabled", "0", False, True),
     Variable("CACHE_DEFAULT_TTL", "default_ttl_s", "60", 60, 3600),
     Variable("CACHE_EMBEDDING_TTL", "embedding_ttl_s", "61", 61, 604_800),
     Variable("CACHE_EMBEDDING_DTYPE", "embedding_dtype", "int8", "int8", "float32"),
@@ -114,7 +115,7 @@ def test_an_empty_namespace_is_no_namespace(monkeypatch: pytest.MonkeyPatch) -> 
         ("CACHE_FLIGHT_WAIT_S", "nan", "less than or equal to 3600"),
         ("CACHE_ENABLED", "maybe", "true or false"),
         ("CACHE_SESSION_ENABLED", "2", "true or false"),
-        ("CACHE_NAMESPACE", "emb", "none of emb, health, lease, match, node, openai, opt, session, tool"),
+        ("CACHE_NAMESPACE", "emb", "none of corpus, emb, health, lease, match, node, openai, opt, session, tool"),
         ("CACHE_NAMESPACE", "x" * 513, "1 to 512 characters"),
     ],
 )
@@ -186,11 +187,11 @@ def test_settings_cannot_be_changed() -> None:
 
 
 def test_each_kind_has_its_time_to_live() -> None:
-    """Embeddings and answers have their own, health ten seconds, and all others share the default."""
+    """Embeddings and their corpora, answers, and health have their own, and all others share the default."""
     settings = CacheSettings(default_ttl_s=1, embedding_ttl_s=2, openai_response_ttl_s=3)
     assert {kind: settings.ttl_s(kind) for kind in Kind} == {
         Kind.EMBEDDING: 2, Kind.OPENAI_RESPONSE: 3, Kind.JOB_MATCH: 1, Kind.OPTIMIZATION: 1, Kind.SESSION: 1,
-        Kind.HEALTH: 10, Kind.TOOL_RESULT: 1, Kind.NODE_RESULT: 1,
+        Kind.HEALTH: 10, Kind.TOOL_RESULT: 1, Kind.NODE_RESULT: 1, Kind.CORPUS: 2,
     }  # fmt: skip
 
 

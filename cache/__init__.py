@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cache.chat import cached
+    from cache.corpus import CorpusCache
     from cache.counters import Counts
     from cache.embeddings import CacheBackedEmbeddings
     from cache.errors import (
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         EntryError,
         InvalidKeyError,
         InvalidTTLError,
+        InvalidVectorError,
         ProviderAnswerError,
         StoreError,
     )
@@ -26,21 +28,25 @@ if TYPE_CHECKING:
     from cache.settings import CacheSettings
     from cache.stores import MemoryStore, Store, store_from_client, store_from_url
     from cache.subjects import about
+    from cache.vector_index import VectorIndex
 
 __all__ = [
     "CacheBackedEmbeddings",
     "CacheError",
     "CacheSettings",
     "ConfigurationError",
+    "CorpusCache",
     "Counts",
     "EntryError",
     "InvalidKeyError",
     "InvalidTTLError",
+    "InvalidVectorError",
     "MemoryStore",
     "ProviderAnswerError",
     "ResponseCache",
     "Store",
     "StoreError",
+    "VectorIndex",
     "about",
     "cached",
     "store_from_client",
@@ -52,15 +58,18 @@ _HOMES = {
     "CacheError": "cache.errors",
     "CacheSettings": "cache.settings",
     "ConfigurationError": "cache.errors",
+    "CorpusCache": "cache.corpus",
     "Counts": "cache.counters",
     "EntryError": "cache.errors",
     "InvalidKeyError": "cache.errors",
     "InvalidTTLError": "cache.errors",
+    "InvalidVectorError": "cache.errors",
     "MemoryStore": "cache.stores",
     "ProviderAnswerError": "cache.errors",
     "ResponseCache": "cache.responses",
     "Store": "cache.stores",
     "StoreError": "cache.errors",
+    "VectorIndex": "cache.vector_index",
     "about": "cache.subjects",
     "cached": "cache.chat",
     "store_from_client": "cache.stores",

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from cache.codecs.numbers import as_stored
 from cache.codecs.vectors import DecodedVectors, FloatArray, decode_vectors, encode_vectors
-from cache.entry import HEADER_BYTES
+from cache.entry import HEADER_BYTES, ElementType
 from cache.errors import ProviderAnswerError
 from cache.flight import Flights, Landed, Lead, Level, Turn, Wait, Waiter
 from cache.keys import HASH_BYTES, ContentHasher, Kind, before_hash, cross_all, rest_tag
@@ -74,7 +75,8 @@ def pack_vector(space: EmbeddingSpace, text: str, vector: Any, *, made_ms: int =
     array = check_answer([vector], 1, space.width)
     created_s = int(space.clock.now_s())
     [entry] = encode_vectors(
-        array, tag, created_s=created_s, ttl_s=space.ttl_s, made_ms=made_ms, tags=space.tags()
+        array, tag, created_s=created_s, ttl_s=space.ttl_s, made_ms=made_ms, tags=space.tags(),
+        element_type=space.element_type,
     )  # fmt: skip
     return key, entry
 
@@ -82,7 +84,7 @@ def pack_vector(space: EmbeddingSpace, text: str, vector: Any, *, made_ms: int =
 def unpack_vector(space: EmbeddingSpace, text: str, raw: bytes | None) -> FloatArray | None:
     """The vector of one document, or `None` where the entry is absent, stale, unusable or of another width."""
     keys, tag = space.keys([text], Role.DOCUMENT)
-    found = decode_vectors([raw], tag, now_s=space.clock.now_s())
+    found = space.decode([raw], tag)
     _count_unreadable(space, keys, found)
     usable = found.rows and space.width in {None, len(found.vectors[0])}
     space.counters.add(hits=int(bool(usable)), misses=int(not usable))
@@ -115,6 +117,7 @@ class EmbeddingSpace:
         flights: which texts of this process are being embedded; `None` where everybody embeds for itself.
         wait_s: seconds that one caller waits for another.
         width: how wide the provider's vectors are, once it has said so.
+        element_type: what vectors are stored as, and rounded to whether they are stored or not.
     """
 
     model: str
@@ -128,6 +131,7 @@ class EmbeddingSpace:
     flights: Flights | None = None
     wait_s: float = 0.0
     width: int | None = None
+    element_type: ElementType = ElementType.FLOAT32
     _hashers: dict[Role, ContentHasher] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -148,6 +152,10 @@ class EmbeddingSpace:
     def tags(self) -> SubjectTags:
         """Whom vectors that are made here are about."""
         return current_tags(self.namespace, self.secret)
+
+    def decode(self, raws: Sequence[bytes | None], tags: bytes) -> DecodedVectors:
+        """Read entries as those of this space."""
+        return decode_vectors(raws, tags, now_s=self.clock.now_s(), element_type=self.element_type)
 
 
 def embed_flow(
@@ -210,7 +218,7 @@ def _distinct_vectors(
     ticket = space.flights.ticket() if space.flights else 0
     keys, tags = space.keys(texts, role)
     raws = yield Lookup(keys, len(keys) * (HEADER_BYTES + 4 * (space.width or 0)))
-    found = decode_vectors(raws, tags, now_s=space.clock.now_s())
+    found = space.decode(raws, tags)
     _count_unreadable(space, keys, found)
     if len(found.rows) == len(texts) and isinstance(found.vectors, np.ndarray) and _fits(space, found.vectors):
         _count(space, keys, n_hits=len(texts), saved_ms=found.made_ms)
@@ -296,7 +304,7 @@ class _Work:
         ours = []
         for want, turn in turns:
             if isinstance(turn, Landed) and self.space.width in {None, len(turn.value)}:
-                self.made[want.row] = turn.value
+                self.made[want.row] = as_stored(turn.value[None, :], self.space.element_type)[0]
                 self.space.width = len(turn.value)
             else:
                 ours.append(want)
@@ -316,22 +324,24 @@ class _Work:
             started_s = space.clock.monotonic_s()
             answer = yield Compute([want.text for want in batch], self.role)
             made_ms = round(1000 * (space.clock.monotonic_s() - started_s) / len(batch))
-            vectors = check_answer(answer, len(batch), space.width)
+            given = check_answer(answer, len(batch), space.width)
+            vectors = as_stored(given, space.element_type)
             space.width = vectors.shape[1]
             space.counters.add(made=len(batch))
             entries = encode_vectors(
                 vectors, b"".join(want.tag for want in batch),
                 created_s=int(space.clock.now_s()), ttl_s=space.ttl_s, made_ms=made_ms,
-                tags=space.tags(),
+                tags=space.tags(), element_type=space.element_type,
             )  # fmt: skip
             try:
                 yield Save([(want.key, entry) for want, entry in zip(batch, entries, strict=True)])
             finally:  # also for a caller that is cancelled meanwhile: the vectors are there
-                self._land(batch, vectors)
+                self._land(batch, given)
             self.made.update((want.row, vector) for want, vector in zip(batch, vectors, strict=True))
             self.on_made(len(self.made))
 
     def _land(self, batch: list[_Wanted], vectors: FloatArray) -> None:
+        """Hand what the provider gave to who waits for it, and may store it as another type."""
         for want, vector in zip(batch, vectors, strict=True):
             if lead := self.leads.get(want.key):
                 lead.land(vector.copy())  # a row alone: a view would keep the whole batch

@@ -92,6 +92,7 @@ class CacheBackedEmbeddings(Closing, Embeddings):
             counters=self._counters,
             flights=None if isinstance(self.store, DisabledStore) else flights_of(self.store),
             wait_s=settings.flight_wait_s,
+            element_type=settings.element_type(),
         )
 
     @classmethod

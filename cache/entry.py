@@ -8,18 +8,19 @@ An entry is 64 bytes of header and a payload. All numbers are little-endian:
 | 4     | format version | | 32-39 | tag of the Redis key |
 | 5     | flags: 1 gzip, 2 sealed | | 40-47 | tag of the candidate, 0 = none |
 | 6     | element type | | 48-55 | tag of the job, 0 = none |
-| 7     | 0 | | 56-59 | size of the payload as stored, bytes |
+| 7     | bytes of padding at the end | | 56-59 | size of the payload as stored, bytes |
 | 8-11  | created, seconds since the epoch | | 60-63 | checksum |
 | 12-15 | time to live, seconds | | | |
 | 16-19 | time it took to make, ms | | | |
-| 20-23 | tokens it took to make | | | |
+| 20-23 | tokens it took to make; of a float16 or int8 vector the scale, float32 | | | |
 | 24-27 | 1 / norm of a vector, float32 | | | |
 
 Of a sealed entry the first 60 bytes stay readable (see `cache.sealing`).
 
 64 bytes keep a batch of joined entries aligned, so that N vectors of one width are one strided view. The checksum
 covers header and payload. For vectors it makes the wrap-around sum of all 32-bit words of the entry zero, which a
-whole batch proves in one array operation; other kinds carry the CRC-32 of everything before and after it.
+whole batch proves in one array operation, and so the payload of a vector is padded with zeros to whole words; other
+kinds carry the CRC-32 of everything before and after it. Payloads of a corpus' rows are checked as vectors are.
 """
 
 from __future__ import annotations
@@ -39,9 +40,10 @@ VERSION = 1
 HEADER_BYTES = 64
 TAG_BYTES = 8
 KEY_ID_BYTES = 4
-_CHECKSUM_AT = 60
+_CHECKSUM_AT, _SCALE_AT = 60, 20
 _STRUCT = struct.Struct("<4sBBBBIIIIfI8s8s8sII")
 _WORD = struct.Struct("<I")
+_FLOAT = struct.Struct("<f")
 _FLAGS_AT, _OF_VALUE_AT, _KEY_ID_AT, _KEY_TAG_AT, _SIZE_AT = 5, 16, 28, 32, 56
 _HEAD_OF_OTHERS = (MAGIC + VERSION.to_bytes()).ljust(HEADER_BYTES, b"\0")
 # Stand in for a sealed entry that does not open; too short to be entries.
@@ -79,13 +81,25 @@ class ElementType(IntEnum):
 
     BYTES = 0
     FLOAT32 = 1
+    FLOAT16 = 2
+    INT8 = 3
+    ROWS = 4
 
 
+_SCALED = {ElementType.FLOAT16, ElementType.INT8}
 _PLAIN = {int(Flag.PLAIN): Flag.PLAIN}
 # What each element type may be marked with, by number: an enum's own look-up takes longer than all the rest.
 _TYPES = {
     int(ElementType.BYTES): (ElementType.BYTES, _PLAIN | {int(Flag.GZIP): Flag.GZIP}),
-    int(ElementType.FLOAT32): (ElementType.FLOAT32, _PLAIN),
+    **{int(kind): (kind, _PLAIN) for kind in ElementType if kind is not ElementType.BYTES},
+}
+# How many bytes of padding each may end with: whole numbers come before them, and whole words are the sum.
+PADDINGS = {
+    int(ElementType.BYTES): (0,),
+    int(ElementType.FLOAT32): (0,),
+    int(ElementType.FLOAT16): (0, 2),
+    int(ElementType.INT8): (0, 1, 2, 3),
+    int(ElementType.ROWS): (0, 1, 2, 3),
 }
 
 
@@ -103,6 +117,7 @@ class Header:
         tokens: what it took to make the value.
         inverse_norm: 1 / Euclidean norm of a vector, 0.0 for the zero vector and for other kinds.
         tags: whom the entry is about.
+        scale: of a float16 or int8 vector, what its numbers are multiplied by; it stands in the place of the tokens.
     """
 
     key_tag: bytes
@@ -114,6 +129,7 @@ class Header:
     tokens: int = 0
     inverse_norm: float = 0.0
     tags: SubjectTags = ABOUT_NOBODY
+    scale: float = 0.0
 
     def is_fresh(self, now_s: float, *, max_age_s: float | None = None) -> bool:
         """Say whether the entry may still be served; a server that keeps it longer does not decide that."""
@@ -122,10 +138,13 @@ class Header:
 
 
 def pack_entry(header: Header, payload: bytes) -> bytes:
-    """Put header, payload and checksum together."""
+    """Put header, payload, padding and checksum together."""
+    padding = 0 if header.element_type is ElementType.BYTES else -len(payload) % _WORD.size
+    [scale] = _WORD.unpack(_FLOAT.pack(header.scale))
+    payload += bytes(padding)
     head = _STRUCT.pack(
-        MAGIC, VERSION, header.flags, header.element_type, 0,
-        header.created_s, header.ttl_s, header.made_ms, header.tokens, header.inverse_norm, 0,
+        MAGIC, VERSION, header.flags, header.element_type, padding, header.created_s, header.ttl_s, header.made_ms,
+        scale if header.element_type in _SCALED else header.tokens, header.inverse_norm, 0,
         header.key_tag, *header.tags, len(payload), 0,
     )  # fmt: skip
     if header.element_type is ElementType.BYTES:
@@ -138,12 +157,15 @@ def pack_entry(header: Header, payload: bytes) -> bytes:
 def unpack_entry(raw: bytes, key_tag: bytes) -> tuple[Header, bytes]:
     """Take an entry apart after proving that it is whole, ours, and of this key.
 
+    Returns:
+        The header, and the payload without its padding.
+
     Raises:
         EntryVersionError: another version of the format, or an element type that this one does not know.
         DecodeError: foreign, damaged, truncated, or moved from another key.
     """
     _check_format(raw)
-    (_, _, flags, element_type, _, created_s, ttl_s, made_ms, tokens, inverse_norm, key_id,
+    (_, _, flags, element_type, padding, created_s, ttl_s, made_ms, tokens, inverse_norm, key_id,
      tag, candidate, job, size_bytes, checksum) = _STRUCT.unpack_from(raw)  # fmt: skip
     kind, allowed = _TYPES[element_type]
     if flags not in allowed or key_id:  # not by masking: ~Flag.GZIP holds no flag that is unknown here
@@ -153,12 +175,13 @@ def unpack_entry(raw: bytes, key_tag: bytes) -> tuple[Header, bytes]:
         raise DecodeError("the entry is damaged: its size or checksum does not fit")
     if tag != key_tag:
         raise DecodeError("the entry belongs to another key")
+    [scale] = _FLOAT.unpack_from(raw, _SCALE_AT) if kind in _SCALED else (0.0,)
     header = Header(
-        key_tag=tag, created_s=created_s, ttl_s=ttl_s, element_type=kind,
-        flags=allowed[flags], made_ms=made_ms, tokens=tokens, inverse_norm=inverse_norm,
+        key_tag=tag, created_s=created_s, ttl_s=ttl_s, element_type=kind, flags=allowed[flags], made_ms=made_ms,
+        tokens=0 if kind in _SCALED else tokens, inverse_norm=inverse_norm, scale=scale,
         tags=SubjectTags(candidate, job),
     )  # fmt: skip
-    return header, payload
+    return header, payload[: len(payload) - padding] if padding else payload
 
 
 class Peeked(NamedTuple):
@@ -212,9 +235,9 @@ def sealing_key_id(raw: bytes) -> bytes | None:
 def _check_format(raw: bytes) -> None:
     if len(raw) < HEADER_BYTES or not raw.startswith(MAGIC):
         raise DecodeError(_WHY_NO_ENTRY.get(bytes(raw), "the bytes are not an entry of this cache"))
-    version, element_type, unused = raw[4], raw[6], raw[7]
-    if version != VERSION or element_type not in _TYPES or unused:
-        raise EntryVersionError(f"expected format version {VERSION}, got {version} (type {element_type}, {unused})")
+    version, element_type, padding = raw[4], raw[6], raw[7]
+    if version != VERSION or padding not in PADDINGS.get(element_type, ()):
+        raise EntryVersionError(f"expected format version {VERSION}, got {version} (type {element_type}, {padding})")
 
 
 def _is_whole(raw: bytes, payload: bytes, element_type: int, checksum: int) -> bool:

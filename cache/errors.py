@@ -5,6 +5,7 @@ CacheError
 ├─ ConfigurationError      (also ValueError)   a setting or URL is wrong
 ├─ InvalidKeyError         (also ValueError)   a key, namespace or segment cannot be used
 ├─ InvalidTTLError         (also ValueError)   a time to live cannot be used
+├─ InvalidVectorError      (also ValueError)   vectors that cannot be compared: NaN, infinity, not one for each id
 ├─ ProviderAnswerError     (also ValueError)   the embedding provider answered something that cannot be stored
 ├─ StoreError                                  the store could not do it
 │  ├─ StoreConnectionError                     refused, reset, unresolved, not authenticated
@@ -41,6 +42,10 @@ class InvalidKeyError(CacheError, ValueError):
 
 class InvalidTTLError(CacheError, ValueError):
     """A time to live is not a positive whole number of seconds within bounds."""
+
+
+class InvalidVectorError(CacheError, ValueError):
+    """Vectors hold NaN or infinity, or are not as many as their ids."""
 
 
 class ProviderAnswerError(CacheError, ValueError):

@@ -6,6 +6,7 @@
 [{namespace}:]match:{content_hash}:{user}       [{namespace}:]health:{component}
 [{namespace}:]tool:{tool}:{content_hash}        [{namespace}:]node:{node}:{content_hash}
 [{namespace}:]stats:{component}
+[{namespace}:]corpus:{corpus}:{content_hash}
 ```
 
 Every variable segment is percent-encoded down to `[A-Za-z0-9._~-]`, so that no model, user or namespace can forge a
@@ -54,6 +55,7 @@ class Kind(StrEnum):
     TOOL_RESULT = "tool_result"
     NODE_RESULT = "node_result"
     STATS = "stats"
+    CORPUS = "corpus"
 
 
 _FORMATS: dict[Kind, tuple[str, tuple[str, ...]]] = {
@@ -66,9 +68,12 @@ _FORMATS: dict[Kind, tuple[str, tuple[str, ...]]] = {
     Kind.TOOL_RESULT: ("tool", ("tool", "content_hash")),
     Kind.NODE_RESULT: ("node", ("node", "content_hash")),
     Kind.STATS: ("stats", ("component",)),
+    Kind.CORPUS: ("corpus", ("corpus", "content_hash")),
 }
 _KINDS = {prefix: kind for kind, (prefix, _) in _FORMATS.items()}
-_ABSENT: dict[str, Any] = {"content_hash": "", "model": "", "user": None, "component": "", "tool": "", "node": ""}
+_ABSENT: dict[str, Any] = {
+    "content_hash": "", "model": "", "user": None, "component": "", "tool": "", "node": "", "corpus": "",
+}  # fmt: skip
 CACHED_KINDS = tuple(kind for kind in Kind if kind is not Kind.STATS)
 """The kinds whose entries are what a cache is for."""
 RESERVED_PREFIXES = frozenset(_KINDS) | {"lease"}
@@ -86,6 +91,7 @@ class Key:
         component: what a health report is about, or the slot that counts stand in.
         tool: the tool's name, for results of tools.
         node: the node of a graph (`node_segment`), for results of nodes.
+        corpus: the corpus' name, for blocks of its rows.
         namespace: the tenant; `None` is the one without a name.
     """
 
@@ -96,6 +102,7 @@ class Key:
     component: str = ""
     tool: str = ""
     node: str = ""
+    corpus: str = ""
     namespace: str | None = None
 
 
@@ -156,7 +163,7 @@ def key_prefix(kind: Kind | None, namespace: str | None) -> str:
 
 
 def named_prefix(kind: Kind, name: str, namespace: str | None) -> str:
-    """The beginning that all keys of one model, tool or node in a namespace share.
+    """The beginning that all keys of one model, tool, node or corpus in a namespace share.
 
     Raises:
         InvalidKeyError: the name cannot stand in a key.

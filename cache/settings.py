@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from cache.deadline import Deadline
+from cache.entry import ElementType
 from cache.errors import ConfigurationError, InvalidKeyError, InvalidTTLError
 from cache.keys import Kind, check_namespace
 from cache.sealing import Keyring, parse_keys
@@ -51,10 +52,13 @@ class CacheSettings(BaseSettings):
     session_enabled: bool = Field(default=True, validation_alias="CACHE_SESSION_ENABLED")
     tool_result_enabled: bool = Field(default=True, validation_alias="CACHE_TOOL_RESULT_ENABLED")
     node_result_enabled: bool = Field(default=True, validation_alias="CACHE_NODE_RESULT_ENABLED")
+    corpus_enabled: bool = Field(default=True, validation_alias="CACHE_CORPUS_ENABLED")
     default_ttl_s: _TTL = Field(3600, validation_alias="CACHE_DEFAULT_TTL")
     """Seconds that matches, optimisations, sessions and results of tools and of nodes live."""
     embedding_ttl_s: _TTL = Field(7 * 24 * 3600, validation_alias="CACHE_EMBEDDING_TTL")
-    """Seconds that embeddings live."""
+    """Seconds that embeddings live, alone and in the blocks of a corpus."""
+    embedding_dtype: Literal["float32", "float16", "int8"] = Field("float32", validation_alias="CACHE_EMBEDDING_DTYPE")
+    """What the numbers of embeddings are stored as, and rounded to whether they are stored or not."""
     openai_response_ttl_s: _TTL = Field(6 * 3600, validation_alias="CACHE_OPENAI_RESPONSE_TTL")
     """Seconds that answers of language models live."""
     compression_threshold_bytes: int = Field(1024, ge=0, validation_alias="CACHE_COMPRESSION_THRESHOLD")
@@ -114,7 +118,7 @@ class CacheSettings(BaseSettings):
     def ttl_s(self, kind: Kind) -> int:
         """Seconds that entries of a kind live."""
         match kind:
-            case Kind.EMBEDDING:
+            case Kind.EMBEDDING | Kind.CORPUS:
                 return self.embedding_ttl_s
             case Kind.OPENAI_RESPONSE:
                 return self.openai_response_ttl_s
@@ -124,6 +128,10 @@ class CacheSettings(BaseSettings):
                 return STATS_TTL_S
             case _:
                 return self.default_ttl_s
+
+    def element_type(self) -> ElementType:
+        """What the numbers of embeddings are stored as."""
+        return ElementType[self.embedding_dtype.upper()]
 
     def is_enabled(self, kind: Kind) -> bool:
         """Say whether entries of a kind are looked up and stored."""

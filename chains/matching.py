@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from langchain_core.runnables import Runnable, RunnableLambda, RunnablePassthrou
 from cache.scoring import cosine_similarity, top_k
 from chains.analysis import analyse_pair, explain
 from chains.asking import ask_or_none, name_of, schema_fingerprint
+from chains.corpus import document_id
 from chains.documents import Document
 from chains.errors import EmptyDocumentError, PromptInputError
 from chains.pair_cache import cached_results, parse_request
@@ -96,7 +96,7 @@ def rank_by_vectors(
     """
     cosines = cosine_similarity(vectors[:1], vectors[1:])[0].tolist()
     results = [_result(resume, job, cosine) for job, cosine in zip(jobs, cosines, strict=True)]
-    hashes = [hashlib.sha256(job.text.encode("utf-8", "surrogatepass")).hexdigest() for job in jobs]
+    hashes = [document_id(job.text) for job in jobs]
     scores = np.array([result.score for result in results])
     best = top_k(scores, len(jobs) if k is None else k, tie_keys=hashes)
     return [results[index].model_copy(update={"rank": rank}) for rank, index in enumerate(best, start=1)]

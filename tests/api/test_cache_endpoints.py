@@ -36,6 +36,7 @@ TTLS = {
     "health": 10,
     "tool_result": 3600,
     "node_result": 3600,
+    "corpus": 604800,
 }
 
 

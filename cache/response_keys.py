@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 from cache.errors import InvalidKeyError
 from cache.keys import ContentHasher, Kind, before_hash
-from cache.requests import CanonicalRequest, Uncacheable, canonical_request
+from cache.requests import N_SETTINGS_KEPT, CanonicalRequest, Uncacheable, canonical_request
 
 if TYPE_CHECKING:
     from cache.model_starts import ModelStart
 
 
-@dataclass(frozen=True, slots=True)
-class KeyedRequest:
+class KeyedRequest(NamedTuple):
     """A request, and the key that it has."""
 
     key: str
@@ -46,7 +45,8 @@ class ResponseKeys:
         self._cache_n = cache_n
         self._namespace = namespace
         self._default_base_url = default_base_url
-        self._hasher = ContentHasher((Kind.OPENAI_RESPONSE,), secret=secret)
+        hasher = ContentHasher((Kind.OPENAI_RESPONSE,), secret=secret)
+        self._hasher_of = lru_cache(maxsize=N_SETTINGS_KEPT)(hasher.with_fields)
 
     def of(self, prompt: str, llm_string: str, start: ModelStart) -> KeyedRequest | Uncacheable:
         """The key of a request, or why it has none.
@@ -75,5 +75,5 @@ class ResponseKeys:
             start_of_key = before_hash(Kind.OPENAI_RESPONSE, request.model, self._namespace)
         except InvalidKeyError:
             return Uncacheable("model_name")
-        digest = self._hasher.digest(request.model, request.parameters, request.prompt)
+        digest = self._hasher_of(request.model, request.parameters).digest(request.prompt)
         return KeyedRequest(start_of_key + digest.hex(), request)

@@ -24,8 +24,8 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
 from enum import IntEnum, IntFlag
+from typing import NamedTuple
 
 import numpy as np
 
@@ -63,8 +63,7 @@ _TYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):  # made for each hit, in half the time of a frozen dataclass
     """What an entry says about itself.
 
     Attributes:

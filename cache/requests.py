@@ -33,6 +33,8 @@ _CONTINUED = '"use_previous_response_id": true'
 _TEXT = b"text:"
 _VERBATIM = b"verbatim:"
 N_SETTINGS_KEPT = 256
+_N_PROMPTS_KEPT = 64
+_LONGEST_KEPT = 8192
 # How a request is sent, not what it asks for.
 _NEUTRAL_SETTINGS = frozenset(
     {
@@ -280,6 +282,16 @@ def _endpoints(settings: dict[str, Any], default_base_url: str | None, client_ur
 
 
 def _canonical_prompt(prompt: str, *, is_continued: bool = False) -> bytes | Uncacheable:
+    """A prompt without what decides nothing; short ones are kept, as who looks one up and misses asks again to store.
+
+    So nothing large is held on to: 64 prompts of at most 8,192 characters.
+    """
+    if len(prompt) > _LONGEST_KEPT:
+        return _read_prompt(prompt, is_continued=is_continued)
+    return _read_short_prompt(prompt, is_continued=is_continued)
+
+
+def _read_prompt(prompt: str, *, is_continued: bool) -> bytes | Uncacheable:
     try:
         text = prompt.strip(_JSON_SPACE)
         messages, end = _JSON.raw_decode(text)
@@ -298,6 +310,9 @@ def _canonical_prompt(prompt: str, *, is_continued: bool = False) -> bytes | Unc
     if "not_implemented" in prompt and _hides_objects(canonical):
         return Uncacheable("hidden_object")
     return b"messages:" + _canonical(canonical)
+
+
+_read_short_prompt = lru_cache(maxsize=_N_PROMPTS_KEPT)(_read_prompt)
 
 
 def _text(prompt: str) -> bytes:

@@ -24,7 +24,7 @@ from cache.errors import ConfigurationError, EntryError, InvalidTTLError
 from cache.explaining import Explainer, Explanation
 from cache.flight import Landed, Lead, Level, Turn
 from cache.hits import as_hit
-from cache.keys import Kind, check_namespace, key_prefix, key_tag
+from cache.keys import Kind, check_namespace, key_prefix
 from cache.model_calls import model_call
 from cache.model_runs import release_with_run
 from cache.model_starts import watch_models
@@ -320,7 +320,7 @@ class ResponseCache(Closing, BaseCache):
         if control.bypass or control.refresh:
             self._skip("bypass" if control.bypass else "refresh", asked.key)
             return None
-        return _Ask(asked.key, control.max_age_s, call)
+        return _Ask(asked.key, asked.tag, control.max_age_s, call)
 
     def _keyed(self, prompt: str, llm_string: str, call: ServedCall) -> KeyedRequest | Uncacheable:
         if call.has_hidden_settings:
@@ -369,7 +369,7 @@ class ResponseCache(Closing, BaseCache):
 
     def _read(self, ask: _Ask, raw: bytes | None) -> tuple[Header | None, list[Generation]]:
         try:
-            found = None if raw is None else decode_answer(ask.key, raw, response_class=ask.call.start.response_class)
+            found = None if raw is None else decode_answer(raw, ask.tag, response_class=ask.call.start.response_class)
         except EntryError as error:
             self._counters.add_reason("unreadable", type(error).__name__)
             _log.warning("cache entry %s cannot be used (%s), it will be replaced", ask.key, error)
@@ -392,7 +392,7 @@ class ResponseCache(Closing, BaseCache):
             _log.debug("answer not stored (%s): %s", reason or "no_schema", asked.key)
             return None
         ttl_s = self._ttl_s if control.ttl_s is None else control.ttl_s
-        header = Header(key_tag=key_tag(asked.key), created_s=int(self._clock.now_s()), ttl_s=ttl_s)
+        header = Header(key_tag=asked.tag, created_s=int(self._clock.now_s()), ttl_s=ttl_s)
         return _Made((asked.key, encode_payload(payload, header, compress_over_bytes=self._compress_over_bytes)), ttl_s)
 
     def _give_up(self, error: Exception) -> None:
@@ -405,9 +405,10 @@ def _wants_json(llm_string: str) -> bool:
 
 
 class _Ask(NamedTuple):
-    """What is looked up: a key, how old its answer may be, and for whom."""
+    """What is looked up: a key and its tag, how old its answer may be, and for whom."""
 
     key: str
+    tag: bytes
     max_age_s: float | None
     call: ServedCall
 

@@ -19,7 +19,6 @@ from pydantic import BaseModel, ValidationError
 
 from cache.codecs.payloads import decode_payload
 from cache.errors import DecodeError, EntryVersionError
-from cache.keys import key_tag
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,14 +88,19 @@ def decode_generations(raw: bytes, *, response_class: type[BaseModel] | None = N
 
 
 def decode_answer(
-    key: str, raw: bytes, *, response_class: type[BaseModel] | None = None
+    raw: bytes, tag: bytes, *, response_class: type[BaseModel] | None = None
 ) -> tuple[Header, list[Generation]]:
     """Read a whole entry: what it says of itself, and the answers in it.
 
+    Args:
+        raw: the entry.
+        tag: of its key.
+        response_class: as for `decode_generations`.
+
     Raises:
-        EntryError: not an entry of this key, damaged, or not what `encode_generations` writes.
+        EntryError: not an entry of that key, damaged, or not what `encode_generations` writes.
     """
-    header, payload = decode_payload(raw, key_tag(key))
+    header, payload = decode_payload(raw, tag)
     return header, decode_generations(payload, response_class=response_class)
 
 

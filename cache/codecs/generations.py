@@ -274,7 +274,10 @@ def _object(cls: type[BaseModel], source: Any) -> BaseModel:
 
 
 def _comparable(generation: Generation) -> Any:
+    """What two generations are compared by: pydantic would first make copies, and they are most of what that takes."""
     if not isinstance(generation, ChatGeneration) or not isinstance(generation.message, AIMessage):
         return generation
-    message = jsonable_message(generation.message).model_copy(update={"id": None})
-    return generation.model_copy(update={"message": message})
+    message = jsonable_message(generation.message)
+    values = {name: getattr(message, name) for name in type(message).model_fields if name != "id"}
+    extra = message.__pydantic_extra__ or {}
+    return type(generation), generation.text, generation.generation_info, type(message), values, extra

@@ -322,9 +322,9 @@ class _Work:
             self.on_made(len(self.made))
 
     def _land(self, batch: list[_Wanted], vectors: FloatArray) -> None:
-        for want, vector in zip(batch, vectors, strict=True):
-            if lead := self.leads.get(want.key):
-                lead.land(vector.copy())  # a row alone: a view would keep the whole batch
+        led = [(row, lead) for row, want in enumerate(batch) if (lead := self.leads.get(want.key))]
+        if self.space.flights is not None:  # a row alone is handed on: a view would keep the whole batch
+            self.space.flights.land_all([lead for _, lead in led], lambda index: vectors[led[index][0]].copy())
 
 
 def check_answer(answer: Any, n_texts: int, width: int | None) -> FloatArray:

@@ -16,7 +16,7 @@ import concurrent.futures
 import os
 import threading
 import weakref
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _MOST_LANDED = 256  # values that are kept for callers who had looked before they were there
+_NOT_LANDED = (0, 0.0, None)
+_NOBODYS = object()
 _LANDED_LIFE_S = 2.0  # between a caller's look and its joining lies one operation of the store
 
 
@@ -172,7 +174,7 @@ class _Flight:
     key: str
     started_s: float
     is_of_task: bool
-    waiters: deque[Waiter] = field(default_factory=deque)
+    waiters: list[Waiter] = field(default_factory=list)
     held: Held | None = None
 
 
@@ -220,21 +222,28 @@ class Flights:
             wait_s: seconds after which a leader is not waited for any more, and another one leads.
             may_wait: see `may_wait`.
         """
+        is_task, now_s = _is_on_event_loop(), self._clock.monotonic_s()
+        spots: list[Turn | Waiter] = []
         with self._lock:
-            spots = [self._join(key, level, ticket, wait_s, may_wait=may_wait) for key in keys]
+            for key in keys:
+                spot = self._known(key, ticket, now_s - wait_s, may_wait=may_wait)
+                if spot is _NOBODYS:
+                    flight = self._under_way[key] = _Flight(key, now_s, is_of_task=is_task)
+                    spot = Lead(self, flight, level)
+                spots.append(spot)
         _now_leading(*(spot for spot in spots if isinstance(spot, Lead)))
         return spots
 
-    def _join(self, key: str, level: Level, ticket: int, wait_s: float, *, may_wait: bool) -> Turn | Waiter:
-        n_landed, _, landed = self._landed.get(key, (0, 0.0, None))
+    def _known(self, key: str, ticket: int, started_after_s: float, *, may_wait: bool) -> Any:
+        """What has landed, or a place among those who wait; `None` for who may not wait, `_NOBODYS` if nobody leads."""
+        n_landed, _, landed = self._landed.get(key, _NOT_LANDED)
         if landed is not None and n_landed > ticket:
             return landed
         flight = self._under_way.get(key)
-        if flight is not None and self._clock.monotonic_s() < flight.started_s + wait_s:
-            is_in_the_way = flight.is_of_task and _is_on_loops_thread()
-            return self._wait(flight) if may_wait and not is_in_the_way else None
-        flight = self._under_way[key] = _Flight(key, self._clock.monotonic_s(), is_of_task=_is_on_event_loop())
-        return Lead(self, flight, level)
+        if flight is None or flight.started_s <= started_after_s:
+            return _NOBODYS
+        is_in_the_way = flight.is_of_task and _is_on_loops_thread()
+        return self._wait(flight) if may_wait and not is_in_the_way else None
 
     def _wait(self, flight: _Flight) -> Waiter:
         waiter = Waiter(self, flight)
@@ -247,17 +256,40 @@ class Flights:
                 flight.waiters.remove(waiter)
                 waiter.future.set_result(None)
 
+    def land_all(self, leads: Sequence[Lead], value_of: Callable[[int], Any]) -> None:
+        """Give the values of many keys to all who wait.
+
+        Args:
+            leads: of this object; those that are over are passed by.
+            value_of: makes the value for the lead at an index, if anybody is to have it.
+        """
+        first_kept = len(leads) - _MOST_LANDED  # the others would not be kept anyway
+        over: list[tuple[Lead, Held | None]] = []
+        with self._lock:
+            for index, lead in enumerate(leads):
+                flight = lead._flight  # noqa: SLF001  the other half of the class
+                if lead.is_over:
+                    continue
+                turn = Landed(value_of(index)) if flight.waiters or index >= first_kept else None
+                over.append((lead, self._close(lead, flight, turn)))
+        for lead, held in over:
+            lead._end(held)  # noqa: SLF001  as above
+
     def _end(self, lead: Lead, flight: _Flight, turn: Landed | None) -> None:
         with self._lock:
             if lead.is_over:
                 return
-            lead.is_over = True
-            if turn is not None:
-                self._note(flight.key, turn)
-            while flight.waiters:
-                flight.waiters.popleft().future.set_result(turn)
-            held = self._remove(flight)
-        lead._end(held)  # noqa: SLF001  the other half of the class
+            held = self._close(lead, flight, turn)
+        lead._end(held)  # noqa: SLF001  as above
+
+    def _close(self, lead: Lead, flight: _Flight, turn: Landed | None) -> Held | None:
+        lead.is_over = True
+        if turn is not None:
+            self._note(flight.key, turn)
+        for waiter in flight.waiters:
+            waiter.future.set_result(turn)
+        flight.waiters.clear()
+        return self._remove(flight)
 
     def _hand_over(self, lead: Lead, flight: _Flight) -> None:
         with self._lock:
@@ -265,7 +297,7 @@ class Flights:
                 return
             lead.is_over = True
             flight.started_s = self._clock.monotonic_s()
-            next_ = flight.waiters.popleft() if flight.waiters else None
+            next_ = flight.waiters.pop(0) if flight.waiters else None
             held = None if next_ else self._remove(flight)
             if next_:
                 flight.is_of_task = next_.is_task

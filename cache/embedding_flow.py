@@ -41,10 +41,10 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """Read keys; the answer is a list of bytes or `None`."""
+    """Read keys, most likely of values of one size; the answer is a list of bytes or `None`, or a `Block`."""
 
     keys: list[str]
-    expect_bytes: int
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +200,7 @@ def _distinct_vectors(
 ) -> Generator[Command, Any, FloatArray]:
     ticket = space.flights.ticket() if space.flights else 0
     keys, tags = space.keys(texts, role)
-    raws = yield Lookup(keys, len(keys) * (HEADER_BYTES + 4 * (space.width or 0)))
+    raws = yield Lookup(keys, HEADER_BYTES + 4 * (space.width or 0))
     found = decode_vectors(raws, tags, now_s=space.clock.now_s())
     _count_unreadable(space, keys, found)
     if len(found.rows) == len(texts) and isinstance(found.vectors, np.ndarray) and _fits(space, found.vectors):

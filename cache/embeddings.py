@@ -224,8 +224,8 @@ class CacheBackedEmbeddings(Closing, Embeddings):
         match command:
             case Wait(waiters, wait_s):
                 return wait_for_first(waiters, wait_s)
-            case Lookup(keys, expect_bytes):
-                return self.store.mget(keys, expect_bytes=expect_bytes)
+            case Lookup(keys, size_bytes):
+                return self.store.mget_block(keys, size_bytes=size_bytes)
             case Save(pairs):
                 return self.store.mset(pairs, ttl_s=self._space.ttl_s)
             case Compute([text], Role.QUERY):
@@ -248,8 +248,8 @@ class CacheBackedEmbeddings(Closing, Embeddings):
         match command:
             case Wait(waiters, wait_s):
                 return await await_first(waiters, wait_s)
-            case Lookup(keys, expect_bytes):
-                return await self.store.amget(keys, expect_bytes=expect_bytes)
+            case Lookup(keys, size_bytes):
+                return await self.store.amget_block(keys, size_bytes=size_bytes)
             case Save(pairs):
                 return await self.store.amset(pairs, ttl_s=self._space.ttl_s)
             case Compute([text], Role.QUERY):

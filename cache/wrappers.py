@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from langchain_core.stores import ByteStore
 
-    from cache.stores.base import Payload
+    from cache.stores.base import Block, Payload
 
 T = TypeVar("T")
 _FIRST = range(1)
@@ -94,6 +94,18 @@ class FailOpenStore(SafeStore):
         else:
             self._succeeded(Direction.READ, part.servers)
         return part.spread(values)
+
+    @override
+    def mget_block(self, keys: Sequence[str], *, size_bytes: int) -> list[bytes | None] | Block:
+        part = self._part(keys, Direction.READ)
+        if len(part.positions) < len(keys):
+            return self.mget(keys, expect_bytes=len(keys) * size_bytes)
+        try:
+            values = self.inner.mget_block(keys, size_bytes=size_bytes)
+        except StoreError as error:
+            return self._failed(error, Direction.READ, part)
+        self._succeeded(Direction.READ, part.servers)
+        return values
 
     @override
     async def amget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:

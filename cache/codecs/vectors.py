@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from cache.entry import HEADER_BYTES, MAGIC, VERSION, ElementType, Header, pack_entry, unpack_entry
 from cache.errors import DecodeError, EntryError
+from cache.stores.base import Block
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float32]
 _HEADER_WORDS = HEADER_BYTES // 4
 _BLOCK_ROWS = 16
+_FEWEST_JOINED = 2
 _FLOAT32_HEAD = int.from_bytes(bytes((VERSION, 0, ElementType.FLOAT32, 0)), "little")
 _MAGIC_WORD = int.from_bytes(MAGIC, "little")
 _FORMAT, _CREATED, _TTL, _MADE, _NORM, _KEY_ID, _TAG, _SIZE, _SUM = 1, 2, 3, 4, 6, 7, 8, 14, 15
@@ -76,7 +78,7 @@ def encode_vectors(
     return [entries[start : start + size_bytes] for start in range(0, len(entries), size_bytes)]
 
 
-def decode_vectors(raws: Sequence[bytes | None], key_tags: bytes, *, now_s: float) -> DecodedVectors:
+def decode_vectors(raws: Sequence[bytes | None] | Block, key_tags: bytes, *, now_s: float) -> DecodedVectors:
     """Read the entries of a batch; what is absent, stale or unusable is no hit.
 
     Args:
@@ -87,15 +89,27 @@ def decode_vectors(raws: Sequence[bytes | None], key_tags: bytes, *, now_s: floa
     Returns:
         The hits. When all are whole, fresh and of one width: a writable view of shape (n, d) into one new buffer.
     """
-    words = _joined(raws) if len(raws) > 1 else None
+    words = _copied(raws) if isinstance(raws, Block) else _joined(raws)
     if words is not None and _are_proven(words, key_tags, now_s):
         made_ms = int(words[:, _MADE].sum(dtype=np.uint64))
-        return DecodedVectors(words[:, _HEADER_WORDS:].view("<f4"), list(range(len(raws))), {}, made_ms)
-    return _decode_each(raws, key_tags, now_s)
+        return DecodedVectors(words[:, _HEADER_WORDS:].view("<f4"), list(range(len(words))), {}, made_ms)
+    return _decode_each(raws.values() if isinstance(raws, Block) else raws, key_tags, now_s)
+
+
+def _copied(block: Block) -> npt.NDArray[np.uint32] | None:
+    """The entries of a block as rows of words, in a new and aligned buffer; `None` if they are no vectors."""
+    if block.size_bytes <= HEADER_BYTES or block.size_bytes % 4:
+        return None
+    words = np.empty((block.n, block.size_bytes // 4), dtype="<u4")
+    shape, strides = words.view(np.uint8).shape, (block.stride, 1)
+    words.view(np.uint8)[:] = np.ndarray(shape, np.uint8, block.memory, block.start, strides)
+    return words
 
 
 def _joined(raws: Sequence[bytes | None]) -> npt.NDArray[np.uint32] | None:
     """Entries of one size as rows of words, in a new buffer; `None` where they are of several, or some are absent."""
+    if len(raws) < _FEWEST_JOINED:
+        return None
     sizes_bytes = set() if None in raws else set(map(len, raws))  # type: ignore[arg-type]  # none is None
     size_bytes = sizes_bytes.pop() if len(sizes_bytes) == 1 else 0
     if size_bytes <= HEADER_BYTES or size_bytes % 4:

@@ -17,6 +17,30 @@ if TYPE_CHECKING:
     Payload = bytes | memoryview
 
 
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Values of one size that lie at equal distances in one piece of memory, as they came over the wire.
+
+    Attributes:
+        memory: holds them; the receiver's own.
+        start: where the first begins.
+        stride: from the beginning of one to that of the next, in bytes.
+        size_bytes: of each.
+        n: how many there are.
+    """
+
+    memory: bytearray
+    start: int
+    stride: int
+    size_bytes: int
+    n: int
+
+    def values(self) -> list[bytes | None]:
+        """The same as single values."""
+        ends = range(self.start + self.size_bytes, len(self.memory), self.stride)
+        return [bytes(self.memory[end - self.size_bytes : end]) for end in ends]
+
+
 class Store(Closing, ByteStore):
     """Bytes by key, for a bounded time.
 
@@ -40,6 +64,19 @@ class Store(Closing, ByteStore):
     @abstractmethod
     async def amget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
         """Asynchronous twin of `mget`."""
+
+    def mget_block(self, keys: Sequence[str], *, size_bytes: int) -> list[bytes | None] | Block:
+        """Read values as `mget` does, most likely all there and of one size: then a store may give them in one piece.
+
+        Args:
+            keys: what to read.
+            size_bytes: of each value.
+        """
+        return self.mget(keys, expect_bytes=len(keys) * size_bytes)
+
+    async def amget_block(self, keys: Sequence[str], *, size_bytes: int) -> list[bytes | None] | Block:
+        """Asynchronous twin of `mget_block`."""
+        return await self.amget(keys, expect_bytes=len(keys) * size_bytes)
 
     @abstractmethod
     def mset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from langchain_core.stores import ByteStore
 
-    from cache.stores.base import Block, Payload
+    from cache.stores.base import Payload
+    from cache.stores.blocks import Block
 
 T = TypeVar("T")
 _FIRST = range(1)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from cache.entry import HEADER_BYTES, MAGIC, VERSION, ElementType, Header, pack_entry, unpack_entry
 from cache.errors import DecodeError, EntryError
-from cache.stores.base import Block
+from cache.stores.blocks import Block
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,23 +87,20 @@ def decode_vectors(raws: Sequence[bytes | None] | Block, key_tags: bytes, *, now
         now_s: seconds since the epoch, to judge freshness.
 
     Returns:
-        The hits. When all are whole, fresh and of one width: a writable view of shape (n, d) into one new buffer.
+        The hits. When all are whole, fresh and of one width: a writable view of shape (n, d) into one buffer, a
+        new one or that of the block.
     """
-    words = _copied(raws) if isinstance(raws, Block) else _joined(raws)
+    words = _in_place(raws) if isinstance(raws, Block) else _joined(raws)
     if words is not None and _are_proven(words, key_tags, now_s):
         made_ms = int(words[:, _MADE].sum(dtype=np.uint64))
         return DecodedVectors(words[:, _HEADER_WORDS:].view("<f4"), list(range(len(words))), {}, made_ms)
     return _decode_each(raws.values() if isinstance(raws, Block) else raws, key_tags, now_s)
 
 
-def _copied(block: Block) -> npt.NDArray[np.uint32] | None:
-    """The entries of a block as rows of words, in a new and aligned buffer; `None` if they are no vectors."""
-    if block.size_bytes <= HEADER_BYTES or block.size_bytes % 4:
-        return None
-    words = np.empty((block.n, block.size_bytes // 4), dtype="<u4")
-    shape, strides = words.view(np.uint8).shape, (block.stride, 1)
-    words.view(np.uint8)[:] = np.ndarray(shape, np.uint8, block.memory, block.start, strides)
-    return words
+def _in_place(block: Block) -> npt.NDArray[np.uint32] | None:
+    """The entries of a block as rows of words, where they are; `None` if they are no vectors."""
+    size_bytes = block.memory.shape[1]
+    return block.memory.view("<u4") if size_bytes > HEADER_BYTES and size_bytes % 4 == 0 else None
 
 
 def _joined(raws: Sequence[bytes | None]) -> npt.NDArray[np.uint32] | None:

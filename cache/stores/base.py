@@ -14,31 +14,9 @@ from cache.closing import Closing
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
+    from cache.stores.blocks import Block
+
     Payload = bytes | memoryview
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Values of one size that lie at equal distances in one piece of memory, as they came over the wire.
-
-    Attributes:
-        memory: holds them; the receiver's own.
-        start: where the first begins.
-        stride: from the beginning of one to that of the next, in bytes.
-        size_bytes: of each.
-        n: how many there are.
-    """
-
-    memory: bytearray
-    start: int
-    stride: int
-    size_bytes: int
-    n: int
-
-    def values(self) -> list[bytes | None]:
-        """The same as single values."""
-        ends = range(self.start + self.size_bytes, len(self.memory), self.stride)
-        return [bytes(self.memory[end - self.size_bytes : end]) for end in ends]
 
 
 class Store(Closing, ByteStore):

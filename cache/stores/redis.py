@@ -9,7 +9,8 @@ from redis import exceptions as redis_errors
 from typing_extensions import override
 
 from cache.deadline import Deadline
-from cache.stores.base import Attempt, Block, LeasingStore
+from cache.stores.base import Attempt, LeasingStore
+from cache.stores.blocks import Block
 from cache.stores.commands import (
     INFO,
     OK,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import hiredis
 from redis import exceptions as redis_errors
 
-from cache.stores.base import Block
+from cache.stores.blocks import BlockReply
 
 if TYPE_CHECKING:
     import socket
@@ -26,7 +26,6 @@ _MOST_PARTS = 512  # of one call of the system, which takes 1024
 _READ_BYTES = 128 * 2**10
 _SLACK_S = 0.001  # that a read may end late
 _NOT_YET = object()
-_LINE_END = b"\r\n"
 
 
 def pack(commands: Sequence[Command]) -> list[bytes | memoryview]:
@@ -59,43 +58,11 @@ def _as_bytes(part: str | bytes | int | memoryview) -> bytes:
     return b"%d" % part if isinstance(part, int) else bytes(part)
 
 
-class _Layout:
-    """How the reply to an MGET lies in memory when all values are there and of one size.
-
-    It is `*n`, then for each value `$size` and the value itself, with line ends between.
-
-    Args:
-        n: how many values.
-        size_bytes: of each.
-
-    Attributes:
-        memory: what the reply is to be received into.
-    """
-
-    def __init__(self, n: int, size_bytes: int) -> None:
-        self._first = b"*%d" % n
-        self._mark = b"\r\n$%d\r\n" % size_bytes
-        self._stride = len(self._mark) + size_bytes
-        self._n, self._size_bytes, self._n_marks = n, size_bytes, 0
-        self.memory = bytearray(len(self._first) + n * self._stride + len(_LINE_END))
-
-    @property
-    def block(self) -> Block:
-        """The values, when all has come."""
-        return Block(self.memory, len(self._first) + len(self._mark), self._stride, self._size_bytes, self._n)
-
-    def fits(self, n_bytes: int) -> bool:
-        """Say whether what has come is such a reply up to here; what was looked at before is not looked at again."""
-        memory, mark, at = self.memory, self._mark, len(self._first)
-        n_marks = min(max(0, (n_bytes - at - len(mark)) // self._stride + 1), self._n)
-        n_new = n_marks - self._n_marks
-        start, end = at + self._n_marks * self._stride, at + n_marks * self._stride
-        self._n_marks = n_marks
-        return (
-            self._first.startswith(memory[: min(n_bytes, at)])
-            and mark.startswith(memory[end : min(n_bytes, end + len(mark))])
-            and all(memory[start + n : end : self._stride] == mark[n : n + 1] * n_new for n in range(len(mark)))
-        )
+def _some(n_bytes: int) -> int:
+    """How many bytes have come; none means that the other side has closed the connection."""
+    if not n_bytes:
+        raise redis_errors.ConnectionError("Connection closed by server.")
+    return n_bytes
 
 
 class Wire:
@@ -144,8 +111,8 @@ class Wire:
         """
         try:
             self._send(pack(commands), expires_s)
-            if block_bytes:
-                return [self._read_block(_Layout(len(commands[0]) - 1, block_bytes), expires_s)]
+            if block_bytes and self._takes_parts:
+                return [self._read_block(BlockReply(len(commands[0]) - 1, block_bytes), expires_s)]
             return [self._read(expires_s) for _ in commands]
         except TimeoutError:
             raise
@@ -167,27 +134,19 @@ class Wire:
                 parts[at] = memoryview(parts[at])[n_sent:]
         return None
 
-    def _read_block(self, layout: _Layout, expires_s: float) -> Any:
-        memory = memoryview(layout.memory)
-        n_bytes = 0
-        while n_bytes < len(memory):
-            n_bytes += self._receive(memory[n_bytes:], expires_s)
-            if not layout.fits(n_bytes):
-                self._reader.feed(layout.memory, 0, n_bytes)  # type: ignore[arg-type]  # takes any buffer
+    def _read_block(self, reply: BlockReply, expires_s: float) -> Any:
+        while not reply.is_complete:
+            self._limit(expires_s)
+            if not reply.take(_some(self._sock.recvmsg_into(reply.next_parts())[0])):
+                self._reader.feed(reply.received())
                 return self._read(expires_s)
-        return layout.block
-
-    def _receive(self, buffer: bytearray | memoryview, expires_s: float) -> int:
-        self._limit(expires_s)
-        n_bytes = self._sock.recv_into(buffer)
-        if not n_bytes:
-            raise redis_errors.ConnectionError("Connection closed by server.")
-        return n_bytes
+        return reply.block
 
     def _read(self, expires_s: float) -> Any:
         reader = self._reader
         while (reply := reader.gets()) is _NOT_YET:
-            n_bytes = self._receive(self._buffer, expires_s)
+            self._limit(expires_s)
+            n_bytes = _some(self._sock.recv_into(self._buffer))
             reader.feed(self._buffer, 0, n_bytes)  # type: ignore[arg-type]  # takes any buffer
         if isinstance(reply, redis_errors.ConnectionError):  # such as of a server that is still loading
             raise reply

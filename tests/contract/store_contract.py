@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cache.stores.base import Attempt, Block
+from cache.stores.base import Attempt
+from cache.stores.blocks import Block
 from tests.integration.calling import World, auntil
 
 if TYPE_CHECKING:

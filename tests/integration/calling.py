@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from cache import CacheBackedEmbeddings, ResponseCache, Store
     from cache.codecs.vectors import FloatArray
-    from cache.stores.base import Attempt, Block, LeasingStore, Payload
+    from cache.stores.base import Attempt, LeasingStore, Payload
+    from cache.stores.blocks import Block
 
 PATIENT_S = 5.0  # a deadline that no operation meets unless something hangs: for tests in which a hit is expected
 IMPATIENT_S = 0.1  # the default: for tests in which a fault outlasts any deadline

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from redis import exceptions as redis_errors
 from redis.connection import DefaultParser
 
-from cache.stores.base import Block
+from cache.stores.blocks import Block
 from cache.stores.wire import Wire, pack
 
 if TYPE_CHECKING:

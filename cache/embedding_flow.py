@@ -323,8 +323,8 @@ class _Work:
 
     def _land(self, batch: list[_Wanted], vectors: FloatArray) -> None:
         led = [(row, lead) for row, want in enumerate(batch) if (lead := self.leads.get(want.key))]
-        if self.space.flights is not None:  # a row alone is handed on: a view would keep the whole batch
-            self.space.flights.land_all([lead for _, lead in led], lambda index: vectors[led[index][0]].copy())
+        if self.space.flights is not None:  # nobody may write to what is handed on: who gets it makes a copy
+            self.space.flights.land_all([lead for _, lead in led], lambda index: vectors[led[index][0]])
 
 
 def check_answer(answer: Any, n_texts: int, width: int | None) -> FloatArray:

@@ -67,13 +67,15 @@ class Lead:
         is_over: whether it has ended.
     """
 
+    __slots__ = ("_flight", "_on_over", "flights", "is_over", "key", "level")
+
     def __init__(self, flights: Flights, flight: _Flight, level: Level) -> None:
         self.key = flight.key
         self.level = level
         self.is_over = False
         self.flights = flights
         self._flight = flight
-        self._on_over: list[Callable[[], object]] = []
+        self._on_over: tuple[Callable[[], object], ...] = ()
 
     @property
     def held(self) -> Held | None:
@@ -86,7 +88,7 @@ class Lead:
 
     def when_over(self, function: Callable[[], object]) -> None:
         """Have a function called when the lead ends, by whoever ends it."""
-        self._on_over.append(function)
+        self._on_over = (*self._on_over, function)
 
     def land(self, value: Any) -> None:
         """Give the value to all who wait."""
@@ -107,8 +109,9 @@ class Lead:
     def _end(self, held: Held | None) -> None:
         if held is not None:
             held.give_back()
-        while self._on_over:
-            self._on_over.pop()()
+        functions, self._on_over = self._on_over, ()
+        for function in functions:
+            function()
 
     def __enter__(self) -> Self:
         return self

@@ -178,8 +178,11 @@ def encode_vector(vector: FloatArray, header: Header) -> bytes:
 
 
 def _inverse_norms(vectors: FloatArray) -> FloatArray:
-    wide = vectors.astype(np.float64)
-    norms = np.sqrt(np.vecdot(wide, wide))
+    squares = np.empty(len(vectors))
+    for start in range(0, len(vectors), _BLOCK_ROWS):  # all at once in float64, they would leave the processor's cache
+        wide = vectors[start : start + _BLOCK_ROWS].astype(np.float64)
+        squares[start : start + _BLOCK_ROWS] = np.vecdot(wide, wide)
+    norms = np.sqrt(squares)
     inverse = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
     capped: FloatArray = np.minimum(inverse, np.finfo(np.float32).max).astype("<f4")
     return capped

@@ -18,7 +18,7 @@ import numpy as np
 from cache.codecs.vectors import DecodedVectors, FloatArray, decode_vectors, encode_vectors
 from cache.entry import HEADER_BYTES
 from cache.errors import ProviderAnswerError
-from cache.flight import Flights, Landed, Lead, Level, Turn, Wait, Waiter
+from cache.flight import Flights, Landed, Lead, Level, Turn, Wait, Waiter, may_wait
 from cache.keys import HASH_BYTES, ContentHasher, Kind, before_hash, cross_all, rest_tag
 
 if TYPE_CHECKING:
@@ -147,11 +147,18 @@ def embed_flow(
     role: Role,
     on_progress: Progress | None = None,
     *,
-    may_wait: bool = False,
+    is_blocking: bool = True,
 ) -> Generator[Command, Any, FloatArray]:
     """Look up, compute what is missing and nobody else computes, save it, and wait for the rest.
 
     Equal texts are embedded once. A blank text is never sent: it is the zero vector, which scores 0 with everything.
+
+    Args:
+        space: the model.
+        texts: what to embed.
+        role: what the texts are embedded as.
+        on_progress: called with the number of distinct texts that are ready and of all.
+        is_blocking: whether a wait would block the thread.
 
     Returns:
         float32, shape (n, d), writable and not shared; (0, d or 0) for no texts.
@@ -164,10 +171,10 @@ def embed_flow(
         width = (
             space.width
             if space.width is not None or not texts
-            else (yield from _learn_width(space, role, may_wait=may_wait))
+            else (yield from _learn_width(space, role, is_blocking=is_blocking))
         )
         return np.zeros((len(texts), width or 0), dtype=np.float32)
-    vectors = yield from _distinct_vectors(space, distinct, role, on_progress or _nobody_asks, may_wait=may_wait)
+    vectors = yield from _distinct_vectors(space, distinct, role, on_progress or _nobody_asks, is_blocking=is_blocking)
     if len(distinct) == len(texts):
         return vectors
     row_of = {text: row for row, text in enumerate(distinct)}
@@ -176,8 +183,8 @@ def embed_flow(
     return with_zero.take(rows, axis=0)
 
 
-def _learn_width(space: EmbeddingSpace, role: Role, *, may_wait: bool) -> Generator[Command, Any, int]:
-    probe = yield from _distinct_vectors(space, [_WIDTH_PROBE], role, _nobody_asks, may_wait=may_wait)
+def _learn_width(space: EmbeddingSpace, role: Role, *, is_blocking: bool) -> Generator[Command, Any, int]:
+    probe = yield from _distinct_vectors(space, [_WIDTH_PROBE], role, _nobody_asks, is_blocking=is_blocking)
     return int(probe.shape[1])
 
 
@@ -196,7 +203,7 @@ def _nobody_asks(_n_ready: int, _n_all: int) -> None:
 
 
 def _distinct_vectors(
-    space: EmbeddingSpace, texts: list[str], role: Role, on_progress: Progress, *, may_wait: bool
+    space: EmbeddingSpace, texts: list[str], role: Role, on_progress: Progress, *, is_blocking: bool
 ) -> Generator[Command, Any, FloatArray]:
     ticket = space.flights.ticket() if space.flights else 0
     keys, tags = space.keys(texts, role)
@@ -212,10 +219,10 @@ def _distinct_vectors(
     on_progress(len(hits), len(texts))
     missing = [want for want in wanted if want.row not in hits]
     work = _Work(space, role, lambda n_made: on_progress(len(hits) + n_made, len(texts)))
-    made = yield from work.make_once(missing, ticket=ticket, may_wait=may_wait)
+    made = yield from work.make_once(missing, ticket=ticket, is_blocking=is_blocking)
     stale = [want for want in wanted if made and want.row in hits and len(hits[want.row]) != space.width]
     # The model has become wider or narrower since they were stored.
-    made |= yield from _Work(space, role, _nobody_counts).make_once(stale, ticket=ticket, may_wait=may_wait)
+    made |= yield from _Work(space, role, _nobody_counts).make_once(stale, ticket=ticket, is_blocking=is_blocking)
     ready = hits | made
     return np.stack([ready[row] for row in range(len(texts))])
 
@@ -243,7 +250,7 @@ class _Work:
     places: list[tuple[_Wanted, Waiter]] = field(default_factory=list)
 
     def make_once(
-        self, wanted: list[_Wanted], *, ticket: int, may_wait: bool
+        self, wanted: list[_Wanted], *, ticket: int, is_blocking: bool
     ) -> Generator[Command, Any, dict[int, FloatArray]]:
         """Make what nobody else makes, and only then wait for the others: who waits leads nothing.
 
@@ -251,7 +258,7 @@ class _Work:
             the vectors by their row.
         """
         try:
-            ours = self._join(wanted, ticket, may_wait=may_wait)
+            ours = self._join(wanted, ticket, is_blocking=is_blocking)
             while ours or self.places:
                 yield from self._make(ours)
                 ours = (yield from self._wait()) if self.places else []
@@ -263,12 +270,13 @@ class _Work:
             raise
         return self.made
 
-    def _join(self, wanted: list[_Wanted], ticket: int, *, may_wait: bool) -> list[_Wanted]:
+    def _join(self, wanted: list[_Wanted], ticket: int, *, is_blocking: bool) -> list[_Wanted]:
         if self.space.flights is None or not wanted:
             return wanted
         spots = self.space.flights.join_all(
             [want.key for want in wanted],
-            Level.EMBEDDING, ticket=ticket, wait_s=self.space.wait_s, may_wait=may_wait,
+            Level.EMBEDDING, ticket=ticket, wait_s=self.space.wait_s,
+            may_wait=may_wait(Level.EMBEDDING, is_blocking=is_blocking),
         )  # fmt: skip
         self.places = [(want, spot) for want, spot in zip(wanted, spots, strict=True) if isinstance(spot, Waiter)]
         turns = [(want, spot) for want, spot in zip(wanted, spots, strict=True) if not isinstance(spot, Waiter)]

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from cache.codecs.numbers import as_stored
-from cache.codecs.vectors import DecodedVectors, FloatArray, decode_vectors, encode_vectors
-from cache.entry import HEADER_BYTES, ElementType
+from cache.codecs.vectors import DecodedVectors, FloatArray, decode_vectors, encode_vectors, entry_size_bytes
+from cache.entry import ElementType
 from cache.errors import ProviderAnswerError
-from cache.flight import Flights, Landed, Lead, Level, Turn, Wait, Waiter
+from cache.flight import Flights, Landed, Lead, Level, Turn, Wait, Waiter, may_wait
 from cache.keys import HASH_BYTES, ContentHasher, Kind, before_hash, cross_all, rest_tag
 from cache.subjects import current_tags
 
@@ -44,10 +44,10 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """Read keys; the answer is a list of bytes or `None`."""
+    """Read keys, most likely of values of one size; the answer is a list of bytes or `None`, or a `Block`."""
 
     keys: list[str]
-    expect_bytes: int
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +164,18 @@ def embed_flow(
     role: Role,
     on_progress: Progress | None = None,
     *,
-    may_wait: bool = False,
+    is_blocking: bool = True,
 ) -> Generator[Command, Any, FloatArray]:
     """Look up, compute what is missing and nobody else computes, save it, and wait for the rest.
 
     Equal texts are embedded once. A blank text is never sent: it is the zero vector, which scores 0 with everything.
+
+    Args:
+        space: the model.
+        texts: what to embed.
+        role: what the texts are embedded as.
+        on_progress: called with the number of distinct texts that are ready and of all.
+        is_blocking: whether a wait would block the thread.
 
     Returns:
         float32, shape (n, d), writable and not shared; (0, d or 0) for no texts.
@@ -181,10 +188,10 @@ def embed_flow(
         width = (
             space.width
             if space.width is not None or not texts
-            else (yield from _learn_width(space, role, may_wait=may_wait))
+            else (yield from _learn_width(space, role, is_blocking=is_blocking))
         )
         return np.zeros((len(texts), width or 0), dtype=np.float32)
-    vectors = yield from _distinct_vectors(space, distinct, role, on_progress or _nobody_asks, may_wait=may_wait)
+    vectors = yield from _distinct_vectors(space, distinct, role, on_progress or _nobody_asks, is_blocking=is_blocking)
     if len(distinct) == len(texts):
         return vectors
     row_of = {text: row for row, text in enumerate(distinct)}
@@ -193,8 +200,8 @@ def embed_flow(
     return with_zero.take(rows, axis=0)
 
 
-def _learn_width(space: EmbeddingSpace, role: Role, *, may_wait: bool) -> Generator[Command, Any, int]:
-    probe = yield from _distinct_vectors(space, [_WIDTH_PROBE], role, _nobody_asks, may_wait=may_wait)
+def _learn_width(space: EmbeddingSpace, role: Role, *, is_blocking: bool) -> Generator[Command, Any, int]:
+    probe = yield from _distinct_vectors(space, [_WIDTH_PROBE], role, _nobody_asks, is_blocking=is_blocking)
     return int(probe.shape[1])
 
 
@@ -213,11 +220,11 @@ def _nobody_asks(_n_ready: int, _n_all: int) -> None:
 
 
 def _distinct_vectors(
-    space: EmbeddingSpace, texts: list[str], role: Role, on_progress: Progress, *, may_wait: bool
+    space: EmbeddingSpace, texts: list[str], role: Role, on_progress: Progress, *, is_blocking: bool
 ) -> Generator[Command, Any, FloatArray]:
     ticket = space.flights.ticket() if space.flights else 0
     keys, tags = space.keys(texts, role)
-    raws = yield Lookup(keys, len(keys) * (HEADER_BYTES + 4 * (space.width or 0)))
+    raws = yield Lookup(keys, entry_size_bytes(space.width or 0, space.element_type))
     found = space.decode(raws, tags)
     _count_unreadable(space, keys, found)
     if len(found.rows) == len(texts) and isinstance(found.vectors, np.ndarray) and _fits(space, found.vectors):
@@ -229,10 +236,10 @@ def _distinct_vectors(
     on_progress(len(hits), len(texts))
     missing = [want for want in wanted if want.row not in hits]
     work = _Work(space, role, lambda n_made: on_progress(len(hits) + n_made, len(texts)))
-    made = yield from work.make_once(missing, ticket=ticket, may_wait=may_wait)
+    made = yield from work.make_once(missing, ticket=ticket, is_blocking=is_blocking)
     stale = [want for want in wanted if made and want.row in hits and len(hits[want.row]) != space.width]
     # The model has become wider or narrower since they were stored.
-    made |= yield from _Work(space, role, _nobody_counts).make_once(stale, ticket=ticket, may_wait=may_wait)
+    made |= yield from _Work(space, role, _nobody_counts).make_once(stale, ticket=ticket, is_blocking=is_blocking)
     ready = hits | made
     return np.stack([ready[row] for row in range(len(texts))])
 
@@ -260,7 +267,7 @@ class _Work:
     places: list[tuple[_Wanted, Waiter]] = field(default_factory=list)
 
     def make_once(
-        self, wanted: list[_Wanted], *, ticket: int, may_wait: bool
+        self, wanted: list[_Wanted], *, ticket: int, is_blocking: bool
     ) -> Generator[Command, Any, dict[int, FloatArray]]:
         """Make what nobody else makes, and only then wait for the others: who waits leads nothing.
 
@@ -268,7 +275,7 @@ class _Work:
             the vectors by their row.
         """
         try:
-            ours = self._join(wanted, ticket, may_wait=may_wait)
+            ours = self._join(wanted, ticket, is_blocking=is_blocking)
             while ours or self.places:
                 yield from self._make(ours)
                 ours = (yield from self._wait()) if self.places else []
@@ -280,12 +287,13 @@ class _Work:
             raise
         return self.made
 
-    def _join(self, wanted: list[_Wanted], ticket: int, *, may_wait: bool) -> list[_Wanted]:
+    def _join(self, wanted: list[_Wanted], ticket: int, *, is_blocking: bool) -> list[_Wanted]:
         if self.space.flights is None or not wanted:
             return wanted
         spots = self.space.flights.join_all(
             [want.key for want in wanted],
-            Level.EMBEDDING, ticket=ticket, wait_s=self.space.wait_s, may_wait=may_wait,
+            Level.EMBEDDING, ticket=ticket, wait_s=self.space.wait_s,
+            may_wait=may_wait(Level.EMBEDDING, is_blocking=is_blocking),
         )  # fmt: skip
         self.places = [(want, spot) for want, spot in zip(wanted, spots, strict=True) if isinstance(spot, Waiter)]
         turns = [(want, spot) for want, spot in zip(wanted, spots, strict=True) if not isinstance(spot, Waiter)]
@@ -341,10 +349,9 @@ class _Work:
             self.on_made(len(self.made))
 
     def _land(self, batch: list[_Wanted], vectors: FloatArray) -> None:
-        """Hand what the provider gave to who waits for it, and may store it as another type."""
-        for want, vector in zip(batch, vectors, strict=True):
-            if lead := self.leads.get(want.key):
-                lead.land(vector.copy())  # a row alone: a view would keep the whole batch
+        led = [(row, lead) for row, want in enumerate(batch) if (lead := self.leads.get(want.key))]
+        if self.space.flights is not None:  # nobody may write to what is handed on: who gets it makes a copy
+            self.space.flights.land_all([lead for _, lead in led], lambda index: vectors[led[index][0]])
 
 
 def check_answer(answer: Any, n_texts: int, width: int | None) -> FloatArray:

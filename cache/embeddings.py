@@ -16,7 +16,7 @@ from cache.coalescing import flights_of
 from cache.counters import Counters, Counts
 from cache.embedding_flow import Command, Compute, EmbeddingSpace, Lookup, Progress, Role, Save, embed_flow
 from cache.errors import ConfigurationError
-from cache.flight import Level, Wait, await_first, may_wait, wait_for_first
+from cache.flight import Wait, await_first, wait_for_first
 from cache.keys import Kind, check_namespace
 from cache.opening import open_store, store_for
 from cache.parameters import embedding_parameters
@@ -211,8 +211,7 @@ class CacheBackedEmbeddings(Closing, Embeddings):
             await self._owned.aclose()
 
     def _run(self, texts: Sequence[str], role: Role, on_progress: Progress | None = None) -> FloatArray:
-        may = may_wait(Level.EMBEDDING, is_blocking=True)
-        with contextlib.closing(embed_flow(self.space, texts, role, on_progress, may_wait=may)) as flow:
+        with contextlib.closing(embed_flow(self.space, texts, role, on_progress, is_blocking=True)) as flow:
             answer = None
             while True:
                 try:
@@ -223,10 +222,10 @@ class CacheBackedEmbeddings(Closing, Embeddings):
 
     def _do(self, command: Command) -> Any:
         match command:
+            case Lookup(keys, size_bytes):
+                return self.store.mget_block(keys, size_bytes=size_bytes)
             case Wait(waiters, wait_s):
                 return wait_for_first(waiters, wait_s)
-            case Lookup(keys, expect_bytes):
-                return self.store.mget(keys, expect_bytes=expect_bytes)
             case Save(pairs):
                 return self.store.mset(pairs, ttl_s=self._space.ttl_s)
             case Compute([text], Role.QUERY):
@@ -235,8 +234,7 @@ class CacheBackedEmbeddings(Closing, Embeddings):
                 return self.underlying.embed_documents(missing)
 
     async def _arun(self, texts: Sequence[str], role: Role, on_progress: Progress | None = None) -> FloatArray:
-        may = may_wait(Level.EMBEDDING, is_blocking=False)
-        with contextlib.closing(embed_flow(self.space, texts, role, on_progress, may_wait=may)) as flow:
+        with contextlib.closing(embed_flow(self.space, texts, role, on_progress, is_blocking=False)) as flow:
             answer = None
             while True:
                 try:
@@ -247,10 +245,10 @@ class CacheBackedEmbeddings(Closing, Embeddings):
 
     async def _ado(self, command: Command) -> Any:
         match command:
+            case Lookup(keys, size_bytes):
+                return await self.store.amget_block(keys, size_bytes=size_bytes)
             case Wait(waiters, wait_s):
                 return await await_first(waiters, wait_s)
-            case Lookup(keys, expect_bytes):
-                return await self.store.amget(keys, expect_bytes=expect_bytes)
             case Save(pairs):
                 return await self.store.amset(pairs, ttl_s=self._space.ttl_s)
             case Compute([text], Role.QUERY):

@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import NamedTuple
 
@@ -103,8 +102,7 @@ PADDINGS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):  # made for each hit, in half the time of a frozen dataclass
     """What an entry says about itself.
 
     Attributes:

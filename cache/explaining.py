@@ -121,7 +121,7 @@ class Explainer:
         """What is said of a request, with what was found under its key."""
         parts = {"namespace": self._namespace, **parts_of(asked.request)}
         try:
-            header = None if raw is None else decode_answer(asked.key, raw)[0]
+            header = None if raw is None else decode_answer(raw, asked.tag)[0]
         except EntryError as error:
             return Explanation(asked.key, type(error).__name__, parts)
         now_s = self._clock.now_s()

@@ -20,7 +20,7 @@ import contextlib
 import os
 import threading
 import weakref
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _MOST_LANDED = 256  # values that are kept for callers who had looked before they were there
+_NOT_LANDED = (0, 0.0, None)
+_NOBODYS = object()
 _LANDED_LIFE_S = 2.0  # between a caller's look and its joining lies one operation of the store
 _READER_S = 1.0  # that the reader of a stream may keep a chunk before those who wait go on without it
 
@@ -71,13 +73,15 @@ class Lead:
         is_over: whether it has ended.
     """
 
+    __slots__ = ("_flight", "_on_over", "_paused_s", "flights", "is_over", "key", "level")
+
     def __init__(self, flights: Flights, flight: _Flight, level: Level) -> None:
         self.key = flight.key
         self.level = level
         self.is_over = False
         self.flights = flights
         self._flight = flight
-        self._on_over: list[Callable[[], object]] = []
+        self._on_over: tuple[Callable[[], object], ...] = ()
         self._paused_s: float | None = None
 
     @property
@@ -110,7 +114,7 @@ class Lead:
 
     def when_over(self, function: Callable[[], object]) -> None:
         """Have a function called when the lead ends, by whoever ends it."""
-        self._on_over.append(function)
+        self._on_over = (*self._on_over, function)
 
     def land(self, value: Any) -> None:
         """Give the value to all who wait."""
@@ -131,8 +135,9 @@ class Lead:
     def _end(self, held: Held | None) -> None:
         if held is not None:
             held.give_back()
-        while self._on_over:
-            self._on_over.pop()()
+        functions, self._on_over = self._on_over, ()
+        for function in functions:
+            function()
 
     def __enter__(self) -> Self:
         return self
@@ -212,7 +217,7 @@ class _Flight:
     started_s: float
     thread: int | None  # of the leader; `None` where a task leads
     lead: Lead | None = None
-    waiters: deque[Waiter] = field(default_factory=deque)
+    waiters: list[Waiter] = field(default_factory=list)
     held: Held | None = None
 
 
@@ -264,21 +269,27 @@ class Flights:
             wait_s: seconds after which a leader is not waited for any more, and another one leads.
             may_wait: see `may_wait`.
         """
+        thread, now_s = _blocked_thread(), self.now_s()
+        spots: list[Turn | Waiter] = []
         with self._lock:
-            spots = [self._join(key, level, ticket, wait_s, may_wait=may_wait) for key in keys]
+            for key in keys:
+                spot = self._known(key, ticket, now_s - wait_s, may_wait=may_wait)
+                if spot is _NOBODYS:
+                    flight = self._under_way[key] = _Flight(key, now_s, thread)
+                    spot = flight.lead = Lead(self, flight, level)
+                spots.append(spot)
         _now_leading(*(spot for spot in spots if isinstance(spot, Lead)))
         return spots
 
-    def _join(self, key: str, level: Level, ticket: int, wait_s: float, *, may_wait: bool) -> Turn | Waiter:
-        n_landed, _, landed = self._landed.get(key, (0, 0.0, None))
+    def _known(self, key: str, ticket: int, started_after_s: float, *, may_wait: bool) -> Any:
+        """What has landed, or a place among those who wait; `None` for who may not wait, `_NOBODYS` if nobody leads."""
+        n_landed, _, landed = self._landed.get(key, _NOT_LANDED)
         if landed is not None and n_landed > ticket:
             return landed
         flight = self._under_way.get(key)
-        if flight is not None and self.now_s() < flight.started_s + wait_s and not _is_stalled(flight):
-            return self._wait(flight) if may_wait and not _is_in_the_way(flight) else None
-        flight = self._under_way[key] = _Flight(key, self.now_s(), _blocked_thread())
-        flight.lead = Lead(self, flight, level)
-        return flight.lead
+        if flight is None or flight.started_s <= started_after_s or _is_stalled(flight):
+            return _NOBODYS
+        return self._wait(flight) if may_wait and not _is_in_the_way(flight) else None
 
     def _wait(self, flight: _Flight) -> Waiter:
         waiter = Waiter(self, flight)
@@ -291,17 +302,40 @@ class Flights:
                 flight.waiters.remove(waiter)
                 waiter.future.set_result(None)
 
+    def land_all(self, leads: Sequence[Lead], value_of: Callable[[int], Any]) -> None:
+        """Give the values of many keys to all who wait.
+
+        Args:
+            leads: of this object; those that are over are passed by.
+            value_of: makes the value for the lead at an index, if anybody is to have it.
+        """
+        first_kept = len(leads) - _MOST_LANDED  # the others would not be kept anyway
+        over: list[tuple[Lead, Held | None]] = []
+        with self._lock:
+            for index, lead in enumerate(leads):
+                flight = lead._flight  # noqa: SLF001  the other half of the class
+                if lead.is_over:
+                    continue
+                turn = Landed(value_of(index)) if flight.waiters or index >= first_kept else None
+                over.append((lead, self._close(lead, flight, turn)))
+        for lead, held in over:
+            lead._end(held)  # noqa: SLF001  as above
+
     def _end(self, lead: Lead, flight: _Flight, turn: Landed | None) -> None:
         with self._lock:
             if lead.is_over:
                 return
-            lead.is_over = True
-            if turn is not None:
-                self._note(flight.key, turn)
-            while flight.waiters:
-                flight.waiters.popleft().future.set_result(turn)
-            held = self._remove(flight)
-        lead._end(held)  # noqa: SLF001  the other half of the class
+            held = self._close(lead, flight, turn)
+        lead._end(held)  # noqa: SLF001  as above
+
+    def _close(self, lead: Lead, flight: _Flight, turn: Landed | None) -> Held | None:
+        lead.is_over = True
+        if turn is not None:
+            self._note(flight.key, turn)
+        for waiter in flight.waiters:
+            waiter.future.set_result(turn)
+        flight.waiters.clear()
+        return self._remove(flight)
 
     def _hand_over(self, lead: Lead, flight: _Flight) -> None:
         with self._lock:
@@ -309,7 +343,7 @@ class Flights:
                 return
             lead.is_over = True
             flight.started_s = self.now_s()
-            next_ = flight.waiters.popleft() if flight.waiters else None
+            next_ = flight.waiters.pop(0) if flight.waiters else None
             held = None if next_ else self._remove(flight)
             if next_:
                 flight.thread = next_.thread

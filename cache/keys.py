@@ -16,13 +16,14 @@ reads in one way only: `parse_key(build_key(key)) == key`.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import hmac
 import re
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol, assert_never
+from typing import TYPE_CHECKING, Any, Protocol, Self, assert_never
 from urllib.parse import quote, unquote
 
 import numpy as np
@@ -244,6 +245,7 @@ def _decode(part: str) -> str:
 
 
 class _Hash(Protocol):
+    def copy(self) -> Self: ...
     def update(self, data: bytes, /) -> None: ...
     def digest(self) -> bytes: ...
 
@@ -260,9 +262,17 @@ class ContentHasher:
     """
 
     def __init__(self, fields: Iterable[Field], *, secret: bytes | None = None) -> None:
-        self._base = hmac.new(secret, digestmod=hashlib.sha256) if secret else hashlib.sha256()
+        self._base: _Hash = hmac.new(secret, digestmod=hashlib.sha256) if secret else hashlib.sha256()
         for field in fields:
             _feed(self._base, field)
+
+    def with_fields(self, *fields: Field) -> ContentHasher:
+        """A hasher whose texts share these fields too."""
+        made = copy.copy(self)
+        made._base = self._base.copy()  # noqa: SLF001  of the same class
+        for field in fields:
+            _feed(made._base, field)  # noqa: SLF001  as above
+        return made
 
     def digest(self, *fields: Field) -> bytes:
         """The 16 bytes of the content hash of the shared fields and these."""
@@ -274,10 +284,10 @@ class ContentHasher:
     def digests(self, texts: Iterable[str]) -> bytes:
         """The content hashes of the shared fields and each of many texts, as `digest(text)` gives them, joined."""
         digests = []
-        copy = self._base.copy
+        copy_base = self._base.copy
         for text in texts:
             data = text.encode("utf-8", "surrogatepass")
-            state = copy()
+            state = copy_base()
             state.update(b"s%d:%b" % (len(data), data))  # as `_feed` does: a call for each would cost as much again
             digests.append(state.digest())
         if len(digests) == 1:

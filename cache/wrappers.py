@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from cache.reporting import Reporter
     from cache.stores.base import Payload
+    from cache.stores.blocks import Block
 
 
 class SafeStore(Store):
@@ -101,6 +102,18 @@ class FailOpenStore(ForwardingStore, SafeStore):
         else:
             self.guard.succeeded(Direction.READ, part)
         return part.spread(values)
+
+    @override
+    def mget_block(self, keys: Sequence[str], *, size_bytes: int) -> list[bytes | None] | Block:
+        part = self.guard.part(keys, Direction.READ)
+        if not part.is_all:
+            return self.mget(keys, expect_bytes=len(keys) * size_bytes)
+        try:
+            values = self.inner.mget_block(keys, size_bytes=size_bytes)
+        except StoreError as error:
+            return self.guard.failed(error, Direction.READ, part)
+        self.guard.succeeded(Direction.READ, part)
+        return values
 
     @override
     async def amget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:

@@ -10,7 +10,7 @@ is, one of float32 holds what the provider gave and is rounded as it would have 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +28,7 @@ from cache.entry import (
     unpack_entry,
 )
 from cache.errors import DecodeError, EntryError
+from cache.stores.blocks import Block
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,25 +40,15 @@ if TYPE_CHECKING:
 __all__ = ["DecodedVectors", "FloatArray", "decode_vector", "decode_vectors", "encode_vector", "encode_vectors"]
 _HEADER_WORDS = HEADER_BYTES // 4
 _BLOCK_ROWS = 16
+_FEWEST_JOINED = 2
 _FORMATS = {  # the second word of an entry: element type and padding
     int.from_bytes(bytes((VERSION, 0, kind, padding)), "little"): (kind, padding)
     for kind in DTYPES
     for padding in PADDINGS[kind]
 }
 _MAGIC_WORD = int.from_bytes(MAGIC, "little")
-_FORMAT, _CREATED, _TTL, _MADE, _SCALE, _NORM, _KEY_ID, _TAG, _SUBJECTS, _SIZE, _SUM = (
-    1,
-    2,
-    3,
-    4,
-    5,
-    6,
-    7,
-    8,
-    10,
-    14,
-    15,
-)
+_FORMAT, _CREATED, _TTL, _MADE, _SCALE, _NORM, _KEY_ID = 1, 2, 3, 4, 5, 6, 7
+_TAG, _SUBJECTS, _SIZE, _SUM = 8, 10, 14, 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +66,12 @@ class DecodedVectors:
     rows: list[int]
     unreadable: dict[int, EntryError]
     made_ms: int
+
+
+def entry_size_bytes(width: int, element_type: ElementType) -> int:
+    """The size of the entry of one vector of a width."""
+    n_bytes = DTYPES[element_type].itemsize * width
+    return HEADER_BYTES + n_bytes + -n_bytes % 4
 
 
 def encode_vectors(
@@ -124,7 +121,11 @@ def encode_vectors(
 
 
 def decode_vectors(
-    raws: Sequence[bytes | None], key_tags: bytes, *, now_s: float, element_type: ElementType = ElementType.FLOAT32
+    raws: Sequence[bytes | None] | Block,
+    key_tags: bytes,
+    *,
+    now_s: float,
+    element_type: ElementType = ElementType.FLOAT32,
 ) -> DecodedVectors:
     """Read the entries of a batch; what is absent, stale, unusable or of an element type that does not fit is no hit.
 
@@ -136,17 +137,23 @@ def decode_vectors(
 
     Returns:
         The hits. When all are whole, fresh, of one width and of one type: a writable array of shape (n, d), not shared;
-        of float32 that is asked for a view into one new buffer.
+        of float32 that is asked for a view into one buffer, a new one or that of the block.
     """
-    words = _joined(raws) if len(raws) > 1 else None
+    words = _in_place(raws) if isinstance(raws, Block) else _joined(raws)
     if words is not None and _are_proven(words, key_tags, now_s):
         kind, padding = _FORMATS[int(words[0, _FORMAT])]
         if _may_serve(kind, element_type):
             made_ms = int(words[:, _MADE].sum(dtype=np.uint64))
             vectors = _vectors_of(words, kind, padding)
             served = vectors if kind is element_type else as_stored(vectors, element_type)
-            return DecodedVectors(served, list(range(len(raws))), {}, made_ms)
-    return _decode_each(raws, key_tags, now_s, element_type)
+            return DecodedVectors(served, list(range(len(words))), {}, made_ms)
+    return _decode_each(raws.values() if isinstance(raws, Block) else raws, key_tags, now_s, element_type)
+
+
+def _in_place(block: Block) -> npt.NDArray[np.uint32] | None:
+    """The entries of a block as rows of words, where they are; `None` if they are no vectors."""
+    size_bytes = block.memory.shape[1]
+    return block.memory.view("<u4") if size_bytes > HEADER_BYTES and size_bytes % 4 == 0 else None
 
 
 def _may_serve(stored: ElementType, asked: ElementType) -> bool:
@@ -162,6 +169,8 @@ def _vectors_of(words: npt.NDArray[np.uint32], kind: ElementType, padding: int) 
 
 def _joined(raws: Sequence[bytes | None]) -> npt.NDArray[np.uint32] | None:
     """Entries of one size as rows of words, in a new buffer; `None` where they are of several, or some are absent."""
+    if len(raws) < _FEWEST_JOINED:
+        return None
     sizes_bytes = set() if None in raws else set(map(len, raws))  # type: ignore[arg-type]  # none is None
     size_bytes = sizes_bytes.pop() if len(sizes_bytes) == 1 else 0
     if size_bytes <= HEADER_BYTES or size_bytes % 4:
@@ -230,13 +239,16 @@ def decode_vector(raw: bytes, key_tag: bytes) -> tuple[Header, FloatArray]:
 def encode_vector(vector: FloatArray, header: Header) -> bytes:
     """Write one entry of float32; the header's element type and norm follow from the vector."""
     [inverse_norm] = _inverse_norms(vector[None, :]).tolist()
-    complete = replace(header, element_type=ElementType.FLOAT32, inverse_norm=inverse_norm)
+    complete = header._replace(element_type=ElementType.FLOAT32, inverse_norm=inverse_norm)
     return pack_entry(complete, vector.astype("<f4").tobytes())
 
 
 def _inverse_norms(vectors: FloatArray) -> FloatArray:
-    wide = vectors.astype(np.float64)
-    norms = np.sqrt(np.vecdot(wide, wide))
+    squares = np.empty(len(vectors))
+    for start in range(0, len(vectors), _BLOCK_ROWS):  # all at once in float64, they would leave the processor's cache
+        wide = vectors[start : start + _BLOCK_ROWS].astype(np.float64)
+        squares[start : start + _BLOCK_ROWS] = np.vecdot(wide, wide)
+    norms = np.sqrt(squares)
     inverse = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
     capped: FloatArray = np.minimum(inverse, np.finfo(np.float32).max).astype("<f4")
     return capped

@@ -14,6 +14,8 @@ from cache.closing import Closing
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
+    from cache.stores.blocks import Block
+
     Payload = bytes | memoryview
     Holder = tuple[str, bytes]  # the key of an entry, and the token of who has its lease
 
@@ -41,6 +43,19 @@ class Store(Closing, ByteStore):
     @abstractmethod
     async def amget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
         """Asynchronous twin of `mget`."""
+
+    def mget_block(self, keys: Sequence[str], *, size_bytes: int) -> list[bytes | None] | Block:
+        """Read values as `mget` does, most likely all there and of one size: then a store may give them in one piece.
+
+        Args:
+            keys: what to read.
+            size_bytes: of each value.
+        """
+        return self.mget(keys, expect_bytes=len(keys) * size_bytes)
+
+    async def amget_block(self, keys: Sequence[str], *, size_bytes: int) -> list[bytes | None] | Block:
+        """Asynchronous twin of `mget_block`."""
+        return await self.amget(keys, expect_bytes=len(keys) * size_bytes)
 
     @abstractmethod
     def mset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import redis
 import redis.asyncio
 from redis import exceptions as redis_errors
-from redis._parsers import BaseParser
 from redis.asyncio import connection as async_connection
 from redis.backoff import NoBackoff
+from redis.connection import DefaultParser
 
 from cache.errors import (
     ConfigurationError,
@@ -172,7 +172,7 @@ class DeadlineConnection:
     def wire(self) -> Wire | None:
         """What its commands are exchanged on, once it is connected; `None` for a stand-in."""
         if self._wire is None and self._deadline_socket is not None:
-            self._wire = Wire(self._deadline_socket.sock, BaseParser.parse_error)
+            self._wire = Wire(self._deadline_socket.sock, DefaultParser.parse_error)
         return self._wire
 
     def can_read(self, timeout: float = 0) -> bool:

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from cache.deadline import Deadline
 from cache.stores.base import Attempt, LeasingStore
+from cache.stores.blocks import Block
 from cache.stores.commands import (
     INFO,
     OK,
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from cache.stores.base import Holder, Payload
     from cache.stores.commands import Command
     from cache.stores.connections import Connector
+
+
+_FEWEST_IN_BLOCK = 2  # a single value is a copy less of what is small
 
 
 class RedisStore(LeasingStore):
@@ -76,6 +80,13 @@ class RedisStore(LeasingStore):
     @override
     async def amget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
         return values(await self._aexchange([("MGET", *keys)], expect_bytes), len(keys)) if keys else []
+
+    @override
+    def mget_block(self, keys: Sequence[str], *, size_bytes: int) -> list[bytes | None] | Block:
+        if len(keys) < _FEWEST_IN_BLOCK:
+            return self.mget(keys, expect_bytes=len(keys) * size_bytes)
+        [reply] = self._exchange([("MGET", *keys)], len(keys) * size_bytes, block_bytes=size_bytes)
+        return reply if isinstance(reply, Block) else values([reply], len(keys))
 
     @override
     def mset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
@@ -218,11 +229,12 @@ class RedisStore(LeasingStore):
         self._has_msetex = self._has_msetex and not lacks
         return lacks
 
-    def _exchange(self, commands: Sequence[Command], size_bytes: int) -> list[Any]:
+    def _exchange(self, commands: Sequence[Command], size_bytes: int, *, block_bytes: int = 0) -> list[Any]:
         if self._first_wait_s and commands:
             self._link.wait_until_connected(self._first_wait_s)
             self._first_wait_s = 0.0
-        return self._link.exchange(commands, time.monotonic() + self._deadline.allowed_s(size_bytes))
+        expires_s = time.monotonic() + self._deadline.allowed_s(size_bytes)
+        return self._link.exchange(commands, expires_s, block_bytes=block_bytes)
 
     async def _aexchange(self, commands: Sequence[Command], size_bytes: int) -> list[Any]:
         """Asynchronous twin of `_exchange`."""

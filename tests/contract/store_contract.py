@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cache.stores.base import Attempt
+from cache.stores.blocks import Block
 from tests.integration.calling import World, auntil
 
 if TYPE_CHECKING:
@@ -37,6 +38,18 @@ class StoreContract(ABC):
         await world.mset(store, [(f"{namespace}:a", b"1"), (f"{namespace}:b", b"2")], ttl_s=60)
         keys = [f"{namespace}:{name}" for name in "baxb"]
         assert await world.mget(store, keys) == [b"2", b"1", None, b"2"]
+
+    @each_world
+    async def test_values_of_one_size_can_be_read_in_one_piece(
+        self, store: Store, namespace: str, world: World
+    ) -> None:
+        """What is expected to be there and of one size is read as any values are, also where it is not."""
+        keys = [f"{namespace}:{name}" for name in "abc"]
+        await world.mset(store, [(key, key[-4:].encode()) for key in keys], ttl_s=60)
+        for asked, size_bytes in ((keys, 4), (keys[:1], 4), ([], 4), (keys, 5), ([*keys, f"{namespace}:x"], 4)):
+            found = await world.mget_block(store, asked, size_bytes=size_bytes)
+            values = found.values() if isinstance(found, Block) else found
+            assert values == [key[-4:].encode() if key in keys else None for key in asked]
 
     @each_world
     async def test_a_new_value_replaces_the_old(self, store: Store, namespace: str, world: World) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cache import CacheBackedEmbeddings, ResponseCache, Store
     from cache.codecs.vectors import FloatArray
     from cache.stores.base import Attempt, Holder, LeasingStore, Payload
+    from cache.stores.blocks import Block
 
 PATIENT_S = 5.0  # a deadline that no operation meets unless something hangs: for tests in which a hit is expected
 IMPATIENT_S = 0.1  # the default: for tests in which a fault outlasts any deadline
@@ -33,6 +34,11 @@ class World(StrEnum):
         if self is World.SYNC:
             return store.mget(keys, expect_bytes=expect_bytes)
         return await store.amget(keys, expect_bytes=expect_bytes)
+
+    async def mget_block(self, store: Store, keys: Sequence[str], *, size_bytes: int) -> list[bytes | None] | Block:
+        if self is World.SYNC:
+            return store.mget_block(keys, size_bytes=size_bytes)
+        return await store.amget_block(keys, size_bytes=size_bytes)
 
     async def mset(self, store: Store, pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
         if self is World.SYNC:

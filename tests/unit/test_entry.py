@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,9 +19,9 @@ FLOAT_HEADER = Header(
 HEADERS = {
     ElementType.BYTES: BYTES_HEADER,
     ElementType.FLOAT32: FLOAT_HEADER,
-    ElementType.FLOAT16: replace(FLOAT_HEADER, element_type=ElementType.FLOAT16, scale=0.25),
-    ElementType.INT8: replace(FLOAT_HEADER, element_type=ElementType.INT8, scale=0.125),
-    ElementType.ROWS: replace(BYTES_HEADER, element_type=ElementType.ROWS),
+    ElementType.FLOAT16: FLOAT_HEADER._replace(element_type=ElementType.FLOAT16, scale=0.25),
+    ElementType.INT8: FLOAT_HEADER._replace(element_type=ElementType.INT8, scale=0.125),
+    ElementType.ROWS: BYTES_HEADER._replace(element_type=ElementType.ROWS),
 }
 PAYLOADS = {
     ElementType.BYTES: b'{"a":1}',

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives import hashes
@@ -83,7 +82,7 @@ def test_the_layout_of_a_sealed_entry_is_pinned() -> None:
 
 def test_nothing_of_the_entry_is_readable() -> None:
     """No part of the payload, nor what could prove a guess at it, stands in a sealed value."""
-    entry = pack_entry(replace(HEADER, element_type=ElementType.FLOAT32, inverse_norm=0.2), bytes(range(200)))
+    entry = pack_entry(HEADER._replace(element_type=ElementType.FLOAT32, inverse_norm=0.2), bytes(range(200)))
     value = sealed(entry)
     norm_and_checksum = [entry[24:28], entry[60:64]]
     parts = [entry[64:][start : start + 4] for start in range(0, 200, 4)]

@@ -263,7 +263,8 @@ class ValkeyServer:
         if self._config is None:
             return []
         path = self._folder / "config"
-        path.write_text(self._config)
+        if not path.exists():  # a Sentinel keeps there what it knows
+            path.write_text(self._config)
         return [path]
 
     def _comes_up(self) -> bool:

@@ -4,97 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import math
-import random
 import time
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.outputs import ChatGeneration, ChatResult
+import openai
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
-from typing_extensions import override
 
 from cache import CacheBackedEmbeddings, CacheSettings, ResponseCache, cached
 from cache.counters import Counters
 from cache.json_cache import JsonCache
 from cache.keys import Key, Kind
 from cache.sessions import Sessions
-from tests.fakes import CountingChatModel, CountingEmbeddings
+from tests.chaos.operations import FLIGHT_WAIT_S, PROVIDER_S, TEXTS_IN_BATCH, Echo, Embedder, Operation, answer_to
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from langchain_core.language_models import LanguageModelInput
+    from langchain_core.messages import AIMessageChunk
 
     from cache.wrappers import FailOpenStore
     from tests.openai_server import OpenAIServer
 
 N_SUBJECTS, N_REMOTE = 30, 6
-PROVIDER_S = 5.0  # after which its clients give up
 PLAIN = "plain"  # what keys of bytes without a header begin with: nothing tells when such an entry is damaged
-TEXTS_IN_BATCH = 5
-LONG_CHARS, SHORT_CHARS = 20_000, 20  # some answers come in many pieces, most in one
 TTL_S = 600
-SETTINGS = CacheSettings(flight_wait_s=1.0)
-
-
-@dataclass(frozen=True)
-class Operation:
-    """Something that an application asks of a cache, in both worlds.
-
-    Attributes:
-        name: what is done.
-        call: does it.
-        acall: does it on an event loop.
-        hit: the answer when the cache works.
-        miss: what else is right, because the store may fail.
-        asks_provider: whether it may end with an error of the provider, whose client belongs to one event loop.
-    """
-
-    name: str
-    call: Callable[[], object]
-    acall: Callable[[], Awaitable[object]]
-    hit: object
-    miss: object
-    asks_provider: bool = False
-
-    def is_right(self, answer: object) -> bool:
-        """Say whether an answer may be given; of a list of which a part is missing, each item."""
-        if isinstance(answer, list) and isinstance(self.hit, list) and isinstance(self.miss, list):
-            pairs = zip(answer, self.hit, self.miss, strict=False)
-            return len(answer) == len(self.hit) and all(item in (hit, miss) for item, hit, miss in pairs)
-        return answer in (self.hit, self.miss)
-
-
-class Embedder(CountingEmbeddings):
-    """Counts its requests without keeping them: a run may be long."""
-
-    n_asked = 0
-
-    @override
-    def _answer(self, texts: Sequence[str], *, is_query: bool, is_async: bool) -> list[list[float]]:
-        self.n_asked += 1
-        return [self.vector(text, is_query=is_query) for text in texts]
-
-
-class Echo(CountingChatModel):
-    """Answers each prompt with what `answer_to` says; counts its requests without keeping them."""
-
-    n_asked: int = 0
-
-    @override
-    def _answer(self, messages: list[BaseMessage]) -> ChatResult:
-        self.n_asked += 1
-        answer = AIMessage(answer_to(messages[-1].text), response_metadata={"finish_reason": "stop"})
-        return ChatResult(generations=[ChatGeneration(message=answer)])
-
-
-def answer_to(prompt: str) -> str:
-    """The only right answer: long for some prompts, and nothing that compresses well."""
-    n_chars = LONG_CHARS if prompt.endswith("0") else SHORT_CHARS
-    return f"{prompt}: {random.Random(prompt).randbytes(n_chars // 2).hex()}"
+SETTINGS = CacheSettings(flight_wait_s=FLIGHT_WAIT_S)
 
 
 class Provider:
@@ -106,7 +43,10 @@ class Provider:
     Attributes:
         base_url: of its clients.
         n_asked: how many answers it has given.
+        errors: what its clients meet while it fails.
     """
+
+    errors = openai.APIError
 
     def __init__(self, server: OpenAIServer) -> None:
         self.base_url = server.base_url

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tests.chaos.application import Application, Operation
+    from tests.chaos.application import Application
     from tests.chaos.judge import Judge
+    from tests.chaos.operations import Operation
 
 CANCELLED = 0.2  # the share of a task's calls that are cancelled
 MOST_TURNS = 20  # of the event loop, before a call is cancelled

@@ -22,8 +22,9 @@ from tests.chaos.judge import Judge
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tests.chaos.application import Application, Operation, Provider
+    from tests.chaos.application import Application, Provider
     from tests.chaos.faults import Fault
+    from tests.chaos.operations import Operation
 
 N_CROWD = 50  # threads, and twice as many tasks: more than there are connections
 N_IN_CHILD = 20

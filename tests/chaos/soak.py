@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 
 from cache import CacheBackedEmbeddings, CacheSettings, ResponseCache
 from cache.opening import open_store
-from tests.chaos.application import TEXTS_IN_BATCH, Echo, Embedder, Operation, answer_to
 from tests.chaos.callers import acall, call
 from tests.chaos.judge import Judge
 from tests.chaos.measures import Latencies, memory_mib
+from tests.chaos.operations import TEXTS_IN_BATCH, Echo, Embedder, Operation, answer_to
 from tests.servers import ValkeyServer
 
 if TYPE_CHECKING:

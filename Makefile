@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint format bench chaos clean
+.PHONY: demo test lint format bench chaos soak clean
 
 demo: .venv/.local  ## rank the sample ads twice: the second process answers from the cache
 	@$(BIN)/resumecache demo
@@ -29,6 +29,9 @@ bench: .venv/.bench  ## what a failing Redis costs, what the cache gains, what p
 
 chaos: .venv/.dev  ## a million operations on a cluster whose servers fail
 	$(BIN)/python -m tests.chaos.run --operations 1000000
+
+soak: .venv/.dev  ## ten minutes of full load in eight processes
+	$(BIN)/python -m tests.chaos.soak --minutes 10 --processes 8
 
 clean:
 	rm -rf .venv .demo-cache build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

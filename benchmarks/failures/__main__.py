@@ -69,18 +69,19 @@ class Found(NamedTuple):
 def play_all(scenarios: Sequence[Scenario], n_rounds: int, *, has_peers: bool) -> Found:
     """Play scenario after scenario, in each way, and say so on standard error."""
     found = Found([], [], [])
+    start_s = time.perf_counter()
     with Servers() as servers, closing(Blocking()) as blocking, closing(Looping()) as looping:
         ways: tuple[Way, ...] = (blocking, looping)
         for scenario in scenarios:
             for way in ways:
-                print(f"{scenario.name}, {way.name} ...", file=sys.stderr)
+                print(f"{time.perf_counter() - start_s:3.0f} s: {scenario.name}, {way.name}", file=sys.stderr)
                 servers.server.command("FLUSHALL")
                 play = Play(servers, scenario, way)
                 play.run(n_rounds)
                 found.ours.extend(play.cells)
                 found.recoveries.append(play.recovery)
             if has_peers:
-                print(f"{scenario.name}, peers ...", file=sys.stderr)
+                print(f"{time.perf_counter() - start_s:3.0f} s: {scenario.name}, peers", file=sys.stderr)
                 others = PeerPlay(servers, scenario, ways)
                 others.run(n_rounds)
                 found.peers.extend(others.cells)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("resumecache")
 
 FIRST_PAUSE_S = 0.02
+HELD_UP_PAUSE_S = 0.25  # each write that is tried meanwhile costs its caller a whole deadline
 LONGEST_PROBE_S = 1.0
 WRITE_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 5.0
@@ -116,8 +117,10 @@ class Breaker:
             return
         self._n_openings[direction] += 1
         if direction is Direction.WRITE:  # a server that is back for the probe can still hold writes up
-            self._write_again_s = self._clock.monotonic_s() + self._pause_s(direction, LONGEST_PAUSE_S)
-        self._is_open = self._start(_probe_until_back, self._pause_s(Direction.READ, LONGEST_PROBE_S))
+            pause_s = self._pause_s(direction, HELD_UP_PAUSE_S, LONGEST_PAUSE_S)
+            self._write_again_s = self._clock.monotonic_s() + pause_s
+        pause_s = self._pause_s(Direction.READ, FIRST_PAUSE_S, LONGEST_PROBE_S)
+        self._is_open = self._start(_probe_until_back, pause_s)
 
     def _doubt(self, direction: Direction) -> None:
         """Have the server asked, and go on using it meanwhile."""
@@ -136,9 +139,9 @@ class Breaker:
             return False
         return True
 
-    def _pause_s(self, direction: Direction, longest_s: float) -> float:
+    def _pause_s(self, direction: Direction, first_s: float, longest_s: float) -> float:
         n_doublings = min(max(self._n_openings[direction] - 1, 0), _MOST_DOUBLINGS)
-        return min(FIRST_PAUSE_S * 2.0**n_doublings, longest_s)
+        return min(first_s * 2.0**n_doublings, longest_s)
 
     def _failure(self) -> StoreError | None:
         """Ask the server; why it is not there, if it is not."""

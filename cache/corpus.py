@@ -154,10 +154,8 @@ class CorpusCache:
         self._stored.pop(key, None)
         if rows is None:
             return
-        places = {id_: at for at, id_ in enumerate(rows.ids)}
-        at = [places[id_] for id_ in wanted if id_ in places]
         try:
-            index.add([rows.ids[n] for n in at], rows.vectors[at], [rows.extras[n] for n in at])
+            index.add(*(rows if rows.ids == wanted else _chosen(rows, wanted)))
         except CacheError as error:
             self._refuse(key, error)
             return
@@ -194,6 +192,12 @@ class CorpusCache:
         if is_stored:
             self._stored[block.key] = (block.ids, block.extras)
         return is_stored
+
+
+def _chosen(rows: Rows, wanted: Sequence[str]) -> Rows:
+    places = {id_: at for at, id_ in enumerate(rows.ids)}
+    at = [places[id_] for id_ in wanted if id_ in places]
+    return Rows([rows.ids[n] for n in at], rows.vectors[at], [rows.extras[n] for n in at])
 
 
 class _Block(NamedTuple):

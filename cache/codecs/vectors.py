@@ -233,6 +233,8 @@ def decode_vector(raw: bytes, key_tag: bytes) -> tuple[Header, FloatArray]:
     if header.element_type not in DTYPES or not payload:
         raise DecodeError("expected a vector, got an entry of another kind")
     numbers = np.frombuffer(payload, dtype=DTYPES[header.element_type])
+    if header.element_type is ElementType.FLOAT32:
+        return header, numbers
     return header, to_vectors(numbers[None, :], np.array([header.scale], dtype=np.float32))[0]
 
 

@@ -23,6 +23,7 @@ from chains.documents import Document
 from chains.errors import ModelError, PromptInputError
 from chains.models import DEFAULT_TIMEOUT_S
 from chains.schemas import MatchExplanation, ProposedEdits
+from tests.fakes import CountingEmbeddings
 from tests.integration.calling import World, auntil, until
 from tests.openai_server import CHAT, EMBEDDINGS, OpenAIServer
 
@@ -815,3 +816,14 @@ async def test_schemas_of_these_tests_are_those_of_the_chains() -> None:
     """What the scripted provider answers fits the schemas."""
     MatchExplanation.model_validate(EXPLANATION)
     ProposedEdits.model_validate({"edits": [EDIT]})
+
+
+def test_a_match_from_rounded_vectors_is_another_match(redis_url: str, namespace: str) -> None:
+    """A result that was computed from float32 is not served where vectors are int8: each type keeps its own."""
+    kept = []
+    for dtype in ("float32", "int8", "float32"):
+        cache = CacheSettings(namespace=namespace, embedding_dtype=dtype, deadline_ms=5000)
+        with Services(Settings(cache=cache), url=redis_url, embeddings=CountingEmbeddings()) as services:
+            services.match_chain.invoke(PAIR)
+            kept.append(services.admin.stats().key_counts["job_match"])
+    assert kept == [1, 2, 2]

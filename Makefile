@@ -26,6 +26,8 @@ bench: .venv/.bench  ## what a failing Redis costs, what the cache gains, what p
 	$(BIN)/python -m benchmarks.gains
 	$(BIN)/python -m benchmarks.completeness
 	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.sealing
+	$(BIN)/python -m benchmarks.ranking
 
 chaos: .venv/.dev  ## a million operations on a cluster whose servers fail
 	$(BIN)/python -m tests.chaos.run --operations 1000000
@@ -45,7 +47,7 @@ clean:
 	@touch $@
 
 .venv/.dev: pyproject.toml constraints.txt | .venv/bin/python
-	$(INSTALL) --editable '.[local,api,notebooks,test,lint]'
+	$(INSTALL) --editable '.[local,fast,api,notebooks,test,lint]'
 	@touch $@ .venv/.local
 
 .venv/.bench: pyproject.toml constraints.txt .venv/.dev

@@ -9,20 +9,13 @@ from __future__ import annotations
 
 import argparse
 import base64
+from typing import Any
 
 from benchmarks.contenders.ours import OurAnswers, OurVectors
-from benchmarks.speed import (
-    MIN_ROUNDS,
-    Answering,
-    Batches,
-    Bench,
-    Reading,
-    Updating,
-    Workload,
-    Writing,
-    hide_environment,
-    print_table,
-)
+from benchmarks.speed.measuring import Bench, hide_environment
+from benchmarks.speed.results import table
+from benchmarks.speed.samples import Batches
+from benchmarks.speed.workloads import Answering, Reading, Updating, Workload, Writing
 
 N_VECTORS = 256
 ANSWER_KIB = 2
@@ -57,7 +50,7 @@ class SealedAnswers(OurAnswers):
     settings = SealedVectors.settings
 
 
-def workloads() -> list[Workload]:
+def workloads() -> list[Workload[Any]]:
     """Vectors and answers, read and written."""
     batches = Batches()
     of_vectors = [Reading(batches, N_VECTORS, 20), Writing(batches, N_VECTORS)]
@@ -72,11 +65,11 @@ def workloads() -> list[Workload]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sealing", description="What sealing costs.")
-    parser.add_argument("--rounds", type=int, default=3 * MIN_ROUNDS, help="of each workload")
+    parser.add_argument("--rounds", type=int, default=21, help="of each workload")
     rounds = parser.parse_args().rounds
     hide_environment()
     bench = Bench(rounds, with_peers=True)
-    print_table([result for workload in workloads() for result in bench.measure(workload)])
+    print(table([result for workload in workloads() for result in bench.measure(workload)]))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.speed.measuring import SLOW_ROUNDS, SLOW_S, Bench
+from benchmarks.speed.measuring import SLOW_ROUNDS, SLOW_S, Bench, hide_environment
 from benchmarks.speed.plot import plot
 from benchmarks.speed.results import table
 from benchmarks.speed.workloads import workloads
@@ -39,15 +39,7 @@ if TYPE_CHECKING:
     from benchmarks.speed.results import Result
 
 MIN_ROUNDS = 7
-HIDDEN = ("CACHE_", "REDIS_URL", "RESUMECACHE_", "LANGSMITH_", "LANGCHAIN_")
 RESULTS = Path(__file__).resolve().parents[1] / "results"
-
-
-def hide_environment() -> None:
-    """Forget settings of the developer: what is measured are the defaults."""
-    for name in list(os.environ):
-        if name.upper().startswith(HIDDEN):
-            del os.environ[name]
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 
 SLOW_S = 2.0
 SLOW_ROUNDS = 3
+HIDDEN = ("CACHE_", "REDIS_URL", "RESUMECACHE_", "LANGSMITH_", "LANGCHAIN_")
+
+
+def hide_environment() -> None:
+    """Forget settings of the developer: what is measured are the defaults."""
+    for name in list(os.environ):
+        if name.upper().startswith(HIDDEN):
+            del os.environ[name]
 
 
 @dataclass(eq=False)

@@ -241,7 +241,7 @@ def _distinct_vectors(
     # The model has become wider or narrower since they were stored.
     made |= yield from _Work(space, role, _nobody_counts).make_once(stale, ticket=ticket, is_blocking=is_blocking)
     ready = hits | made
-    return np.stack([ready[row] for row in range(len(texts))])
+    return np.concatenate([ready[row] for row in range(len(texts))]).reshape(len(texts), -1)
 
 
 def _fits(space: EmbeddingSpace, vectors: FloatArray) -> bool:

@@ -311,13 +311,15 @@ class Flights:
         """
         first_kept = len(leads) - _MOST_LANDED  # the others would not be kept anyway
         over: list[tuple[Lead, Held | None]] = []
+        now_s = self._clock.monotonic_s()
         with self._lock:
             for index, lead in enumerate(leads):
                 flight = lead._flight  # noqa: SLF001  the other half of the class
                 if lead.is_over:
                     continue
                 turn = Landed(value_of(index)) if flight.waiters or index >= first_kept else None
-                over.append((lead, self._close(lead, flight, turn)))
+                over.append((lead, self._close(lead, flight, turn, now_s)))
+            self._let_go(now_s)
         for lead, held in over:
             lead._end(held)  # noqa: SLF001  as above
 
@@ -325,13 +327,17 @@ class Flights:
         with self._lock:
             if lead.is_over:
                 return
-            held = self._close(lead, flight, turn)
+            now_s = self._clock.monotonic_s()
+            held = self._close(lead, flight, turn, now_s)
+            self._let_go(now_s)
         lead._end(held)  # noqa: SLF001  as above
 
-    def _close(self, lead: Lead, flight: _Flight, turn: Landed | None) -> Held | None:
+    def _close(self, lead: Lead, flight: _Flight, turn: Landed | None, now_s: float) -> Held | None:
         lead.is_over = True
-        if turn is not None:
-            self._note(flight.key, turn)
+        if turn is not None:  # kept for callers who looked before it was there and join after it has landed
+            self._n_landed += 1
+            self._landed[flight.key] = self._n_landed, now_s, turn
+            self._landed.move_to_end(flight.key)
         for waiter in flight.waiters:
             waiter.future.set_result(turn)
         flight.waiters.clear()
@@ -364,14 +370,11 @@ class Flights:
         held, flight.held = flight.held, None
         return held
 
-    def _note(self, key: str, landed: Landed) -> None:
-        """Keep a value for callers who looked before it was there and join after it has landed."""
-        self._n_landed += 1
-        now_s = self.now_s()
-        self._landed.pop(key, None)
-        self._landed[key] = self._n_landed, now_s, landed
-        while len(self._landed) > _MOST_LANDED or next(iter(self._landed.values()))[1] < now_s - _LANDED_LIFE_S:
-            self._landed.popitem(last=False)
+    def _let_go(self, now_s: float) -> None:
+        """Keep no more values than may be kept, and none for longer."""
+        landed = self._landed
+        while landed and (len(landed) > _MOST_LANDED or next(iter(landed.values()))[1] < now_s - _LANDED_LIFE_S):
+            landed.popitem(last=False)
 
 
 def may_wait(level: Level, *, is_blocking: bool) -> bool:

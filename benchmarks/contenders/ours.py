@@ -105,7 +105,7 @@ class OurRawAnswers(OurAnswers):
     @override
     def open(self, url: str) -> Any:
         settings = CacheSettings(deadline_ms=PATIENT_MS, compression_threshold_bytes=2**20)
-        return ResponseCache.from_url(url, ttl_s=TTL_S, settings=settings)
+        return ResponseCache.from_url(url, ttl_s=TTL_S, settings=settings, namespace="raw")
 
 
 class OurLeases(LeaseCache):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import select
 import ssl
 import time
+from bisect import bisect
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import hiredis
@@ -37,7 +39,7 @@ def pack(commands: Sequence[Command]) -> list[bytes | memoryview]:
     if not any(memoryview in map(type, command) for command in commands):
         return [b"".join([hiredis.pack_command(command) for command in commands])]  # type: ignore[arg-type]  # means tuple[..., ...]
     parts: list[bytes | memoryview] = []
-    small: list[bytes] = []
+    small: list[bytes] = []  # what stands before the next view
     for command in commands:
         small.append(b"*%d\r\n" % len(command))
         for part in command:
@@ -46,7 +48,7 @@ def pack(commands: Sequence[Command]) -> list[bytes | memoryview]:
                 parts += (b"".join(small), part if part.format == "B" else part.cast("B"))
                 small = [b"\r\n"]
             else:
-                data = _as_bytes(part)
+                data = part.encode() if type(part) is str else _as_bytes(part)
                 small.append(b"$%d\r\n%b\r\n" % (len(data), data))
     parts.append(b"".join(small))
     return parts
@@ -126,12 +128,13 @@ class Wire:
         at = 0
         while at < len(parts):
             self._limit(expires_s)
-            n_sent = self._sock.sendmsg(parts[at : at + _MOST_PARTS])
-            while at < len(parts) and n_sent >= len(parts[at]):
-                n_sent -= len(parts[at])
-                at += 1
-            if n_sent:
-                parts[at] = memoryview(parts[at])[n_sent:]
+            some = parts[at : at + _MOST_PARTS]
+            n_sent = self._sock.sendmsg(some)
+            ends = list(accumulate(map(len, some), initial=0))
+            n_done = bisect(ends, n_sent) - 1
+            at += n_done
+            if n_sent > ends[n_done]:
+                parts[at] = memoryview(parts[at])[n_sent - ends[n_done] :]
         return None
 
     def _read_block(self, reply: BlockReply, expires_s: float) -> Any:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("resumecache")
 
 FIRST_PAUSE_S = 0.02
+HELD_UP_PAUSE_S = 0.25  # each write that is tried meanwhile costs its caller a whole deadline
 LONGEST_PROBE_S = 1.0
 WRITE_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 5.0
@@ -92,7 +93,8 @@ class Breaker:
                 self._is_open = True
                 self._n_openings[direction] += 1
                 if direction is Direction.WRITE:  # a server that is back for the probe can still hold writes up
-                    self._write_again_s = self._clock.monotonic_s() + self._pause_s(direction, LONGEST_PAUSE_S)
+                    pause_s = self._pause_s(direction, HELD_UP_PAUSE_S, LONGEST_PAUSE_S)
+                    self._write_again_s = self._clock.monotonic_s() + pause_s
                 self._start_probing()
 
     def close(self) -> None:
@@ -110,16 +112,16 @@ class Breaker:
 
     def _start_probing(self) -> None:
         self._end_of_probing = threading.Event()
-        wait_s = self._pause_s(Direction.READ, LONGEST_PROBE_S)
+        wait_s = self._pause_s(Direction.READ, FIRST_PAUSE_S, LONGEST_PROBE_S)
         args = (weakref.ref(self), self._end_of_probing, wait_s)
         try:
             threading.Thread(target=_probe_until_back, args=args, name="resumecache-probe", daemon=True).start()
         except RuntimeError:  # no thread to be had, as at the end of the process: nobody would find the server back
             self._is_open = False
 
-    def _pause_s(self, direction: Direction, longest_s: float) -> float:
+    def _pause_s(self, direction: Direction, first_s: float, longest_s: float) -> float:
         n_doublings = min(max(self._n_openings[direction] - 1, 0), _MOST_DOUBLINGS)
-        return min(FIRST_PAUSE_S * 2.0**n_doublings, longest_s)
+        return min(first_s * 2.0**n_doublings, longest_s)
 
     def _is_back(self, end_of_probing: threading.Event) -> bool:
         try:

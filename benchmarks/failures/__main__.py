@@ -7,7 +7,7 @@ minutes. `--json FILE` keeps all numbers, `--rounds N` repeats each fault more o
 The added time is that of an operation minus the median of the same operation with `CACHE_ENABLED=0`, measured in turn
 with it. Models answer at once, so nothing hides what the cache does; a negative number is a hit that was cheaper than
 preparing a new entry. In each round a cache is made anew, used, and met by the fault ("warm": it has connections) or
-first used when the fault is there ("cold"). The last round goes on for 200 more calls, or 5 s of them.
+first used when the fault is there ("cold"). The last round goes on for 200 more calls, or 2.5 s of them.
 The proxy runs in this process: what reaches the server through it is slower by that.
 
 Peers cannot be switched off: of theirs, all the time is added. They are warm; a call of theirs is cut at 10 s, and
@@ -17,9 +17,9 @@ fakeredis, and what no command brings about there is answered for it by the prox
 client of one server cannot take part, the table has a dash.
 
 It ends with exit code 1 and says why when a promise is broken: first calls that add half as much again as their
-deadline, calls that raise, or calls without an answer from the cache that add more than a millisecond at the median
-(10 µs more for each text of a batch). What happens in one
-round alone is in the table and breaks no promise: on a busy machine any call can be held up.
+deadline at the median, calls that raise, or calls without an answer from the cache that add more than a millisecond at
+the median (a batch: as much as it takes with the cache switched off). What happens in one round alone is in the table
+and breaks no promise: on a busy machine any call can be held up.
 """
 
 from __future__ import annotations

@@ -107,14 +107,12 @@ class Contender(ABC):
     Attributes:
         title: what the tables call it.
         size_bytes: what one operation is expected to move.
-        steady_ms: what further calls may add at the median while the cache has no answers.
         package: what has to be installed; empty where that is this project.
         needs_json: whether its server must have RedisJSON, which Valkey lacks.
     """
 
     title: ClassVar[str]
     size_bytes: ClassVar[int] = 0
-    steady_ms: ClassVar[float] = 1.0
     package: ClassVar[str] = ""
     needs_json: ClassVar[bool] = False
 
@@ -231,7 +229,6 @@ class OurDocuments(OurQuery):
 
     title = f"{N_DOCUMENTS} embeddings of {WIDTH} numbers (embed_array)"
     size_bytes = 4 * WIDTH * N_DOCUMENTS
-    steady_ms = 1.0 + 0.01 * N_DOCUMENTS  # who embeds which text is agreed on with or without a server
 
     @staticmethod
     @override

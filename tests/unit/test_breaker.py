@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cache.breaker import FIRST_PAUSE_S, LONGEST_PAUSE_S, WRITE_PAUSE_S, Breaker, Direction
+from cache.breaker import HELD_UP_PAUSE_S, LONGEST_PAUSE_S, WRITE_PAUSE_S, Breaker, Direction
 from cache.errors import StoreConnectionError, StoreError, StoreResponseError, StoreTimeoutError
 from tests.fakes import PATIENCE_S, FakeClock, Probers
 
@@ -196,7 +196,7 @@ def test_writes_that_hang_wait_longer_each_time(
     """A server that answers probes and holds writes up is asked to write less and less often, reads go on."""
     for n in range(12):
         reopened(breaker, probe, WRITE, probers)
-        pause_s = min(FIRST_PAUSE_S * 2**n, LONGEST_PAUSE_S)
+        pause_s = min(HELD_UP_PAUSE_S * 2**n, LONGEST_PAUSE_S)
         assert breaker.allows(READ)
         breaker.succeeded(READ)
         clock.advance(pause_s - 0.001)
@@ -213,7 +213,7 @@ def test_a_write_that_succeeds_ends_the_lengthening(
         reopened(breaker, probe, WRITE, probers)
     breaker.succeeded(WRITE)
     reopened(breaker, probe, WRITE, probers)
-    clock.advance(FIRST_PAUSE_S)
+    clock.advance(HELD_UP_PAUSE_S)
     assert breaker.allows(WRITE)
 
 

@@ -694,7 +694,7 @@ async def test_half_a_character_does_not_fail_the_request(flow: Flow, start: Sta
     ("proposed", "why"),
     [
         (edit(new="Deployed 12 Python services to Kubernetes with Terraform."), "number 12"),
-        (edit(new="Deployed twelve Python services to Kubernetes with Terraform."), "twelve"),
+        (edit(new="Deployed twelve Python services to Kubernetes with Terraform."), "number 12"),
         (edit(new="Deployed services to Kubernetes with Terraform and Kafka."), "Apache Kafka"),
         (edit(new="Deployed services to Kubernetes with Terraform at Google."), "Google"),
         (edit(new="Deployed services to Kubernetes with Terraform for IBM."), "IBM"),
@@ -715,7 +715,7 @@ async def test_what_a_model_invents_is_refused_and_reported(
     It is reported with the reason, the edit beside it is kept, and a kept result says the same. A name in plain
     capitals at the start of a sentence cannot be told from any first word: it passes.
     """
-    good = edit(original="Skills: Docker", new="Skills: Kubernetes, Docker")
+    good = edit(original="Skills: Docker", new="Skills: Kubernetes, Docker", evidence="to Kubernetes with Terraform")
     provider.script_chat({"edits": [proposed, good]})
     found = await start().ai.optimize_resume(RESUME, JOB)
     kept = [each.model_dump() for each in found.edits]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.embeddings import Embeddings
@@ -153,7 +153,7 @@ class CacheBackedEmbeddings(Closing, Embeddings):
     @property
     def space(self) -> EmbeddingSpace:
         """How the keys of this model are made, as its fields are now; for whoever reads or writes single entries."""
-        if isinstance(self.underlying, BaseModel):  # attributes of other objects may be what they count
+        if _has_fields(type(self.underlying)):  # attributes of other objects may be what they count
             self._follow(embedding_parameters(self.underlying, self.model, default_base_url=self._base_url))
         return self._space
 
@@ -211,7 +211,8 @@ class CacheBackedEmbeddings(Closing, Embeddings):
             await self._owned.aclose()
 
     def _run(self, texts: Sequence[str], role: Role, on_progress: Progress | None = None) -> FloatArray:
-        with contextlib.closing(embed_flow(self.space, texts, role, on_progress, is_blocking=True)) as flow:
+        flow = embed_flow(self.space, texts, role, on_progress, is_blocking=True)
+        try:
             answer = None
             while True:
                 try:
@@ -219,6 +220,8 @@ class CacheBackedEmbeddings(Closing, Embeddings):
                 except StopIteration as done:
                     return done.value  # type: ignore[no-any-return]  # StopIteration is not generic
                 answer = self._do(command)
+        finally:
+            flow.close()
 
     def _do(self, command: Command) -> Any:
         match command:
@@ -234,7 +237,8 @@ class CacheBackedEmbeddings(Closing, Embeddings):
                 return self.underlying.embed_documents(missing)
 
     async def _arun(self, texts: Sequence[str], role: Role, on_progress: Progress | None = None) -> FloatArray:
-        with contextlib.closing(embed_flow(self.space, texts, role, on_progress, is_blocking=False)) as flow:
+        flow = embed_flow(self.space, texts, role, on_progress, is_blocking=False)
+        try:
             answer = None
             while True:
                 try:
@@ -242,6 +246,8 @@ class CacheBackedEmbeddings(Closing, Embeddings):
                 except StopIteration as done:
                     return done.value  # type: ignore[no-any-return]  # StopIteration is not generic
                 answer = await self._ado(command)
+        finally:
+            flow.close()
 
     async def _ado(self, command: Command) -> Any:
         match command:
@@ -255,3 +261,8 @@ class CacheBackedEmbeddings(Closing, Embeddings):
                 return [await self.underlying.aembed_query(text)]
             case Compute(missing, _):
                 return await self.underlying.aembed_documents(missing)
+
+
+@lru_cache(maxsize=64)  # pydantic answers this in Python
+def _has_fields(cls: type) -> bool:
+    return issubclass(cls, BaseModel)

@@ -249,4 +249,4 @@ def _crc32(head: bytes, payload: bytes) -> int:
 
 
 def _word_sum(raw: bytes) -> int:
-    return int(np.frombuffer(raw, dtype="<u4").sum(dtype=np.uint32))
+    return int(np.add.reduce(np.frombuffer(raw, dtype="<u4"), dtype=np.uint32))

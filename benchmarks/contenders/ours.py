@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import CallbackManager
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 PATIENT_MS = 5000  # on a busy machine a miss would be measured as a hit
-GIVE_BACK_S = 0.003  # what is given back is told to the server in the background
 TITLE = "resumecache"
 
 
@@ -131,7 +129,6 @@ class OurLeases(LeaseCache):
     def end_run(self) -> None:
         for run in self._runs:
             run.on_llm_error(RuntimeError("the model has failed"))
-        time.sleep(GIVE_BACK_S)
 
     @override
     def close(self) -> None:

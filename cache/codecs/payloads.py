@@ -42,7 +42,8 @@ def decode_payload(raw: bytes, key_tag: bytes) -> tuple[Header, bytes]:
     header, payload = unpack_entry(raw, key_tag)
     if header.element_type is not ElementType.BYTES:
         raise DecodeError("expected an entry of bytes, got a vector")
-    return header, _decompress(payload) if header.flags & Flag.GZIP else payload
+    is_packed = int.__and__(header.flags, Flag.GZIP)  # the enum's own operator makes an enum, slowly
+    return header, _decompress(payload) if is_packed else payload
 
 
 def _decompress(packed: bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cache.codecs.generations import view_generations
 from cache.codecs.json import decode_json
 from cache.codecs.payloads import decode_payload
 from cache.codecs.rows import decode_rows
@@ -29,6 +30,9 @@ def view_entry(key: str, raw: bytes) -> dict[str, Any]:
         header, payload = unpack_entry(raw, key_tag(key))
         n, width = decode_rows(payload).vectors.shape
         value = {"rows": n, "width": width}
+    elif parsed.kind is Kind.OPENAI_RESPONSE:
+        header, payload = decode_payload(raw, key_tag(key))
+        value = view_generations(payload)
     else:
         header, payload = decode_payload(raw, key_tag(key))
         value = {"msgpack_bytes": len(payload)} if parsed.kind is Kind.NODE_RESULT else decode_json(payload)

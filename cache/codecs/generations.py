@@ -17,6 +17,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, Generation
 from pydantic import BaseModel, ValidationError
 
+from cache.codecs.json import decode_json
 from cache.codecs.payloads import decode_payload
 from cache.errors import DecodeError, EntryVersionError
 
@@ -102,6 +103,19 @@ def decode_answer(
     """
     header, payload = decode_payload(raw, tag)
     return header, decode_generations(payload, response_class=response_class)
+
+
+def view_generations(raw: bytes) -> Any:
+    """What was stored, for a person to look at: the JSON, with each text in its generation.
+
+    Raises:
+        DecodeError: not JSON.
+    """
+    head, _, texts = raw.partition(_END_OF_JSON)
+    document = decode_json(head)
+    for item in document.get("generations", []) if texts else []:
+        item["text"], texts = texts[: item[_SIZE]].decode(errors="replace"), texts[item.pop(_SIZE) :]
+    return document
 
 
 def _encode(generation: Generation) -> tuple[dict[str, Any], bytes]:

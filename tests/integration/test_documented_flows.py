@@ -734,7 +734,7 @@ async def test_in_german_only_employers_are_told_by_their_capitals(start: Start,
     provider.script_chat({"edits": [invented, fine]})
     found = await start().ai.optimize_resume(resume, JOB)
     assert [each.new for each in found.edits] == [fine["new"]]
-    assert [refused.why for refused in found.refused] == ["the resume does not say Siemens"]
+    assert [refused.why for refused in found.refused] == ["the resume does not say Siemens of this"]
 
 
 async def test_an_edit_of_words_that_are_gone_is_refused(start: Start, provider: OpenAIServer) -> None:

@@ -10,10 +10,9 @@ from chains.analysis import (
     analyse_pair,
     explain,
     missing_skills,
-    seniority,
-    years_of_experience,
-    years_required,
 )
+from chains.experience import years_of_experience, years_required
+from chains.seniority import seniority
 
 TODAY = date(2024, 6, 15)
 

@@ -6,32 +6,34 @@ what a text does not say is None.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from chains.experience import years_of_experience, years_required
-from chains.seniority import Seniority, seniority
-from chains.skills import AskedSkill, asked_skills, content_words, shown_skills
-from chains.taxonomy import category, folded_words, implied_skills, is_tool
+from chains.experience import share_shown, total_years
+from chains.readings import JobReading, ResumeReading, evidence_of, read_job, read_resume
+from chains.seniority import Seniority
+from chains.skills import AskedSkill
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
     from datetime import date
 
-__all__ = [
-    "PairAnalysis",
-    "Seniority",
-    "analyse_pair",
-    "explain",
-    "missing_skills",
-    "seniority",
-    "years_of_experience",
-    "years_required",
-]
+__all__ = ["Finding", "PairAnalysis", "analyse_pair", "compare", "explain", "missing_skills"]
 
 _MUST_WEIGHT, _NICE_WEIGHT = 2, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """An asked skill, and what shows it.
+
+    Attributes:
+        skill: as the ad asks for it; `skill.mention.text` are the ad's exact words.
+        shown_as: the exact words of the resume that show it; None where nothing does.
+    """
+
+    skill: AskedSkill
+    shown_as: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,27 +41,51 @@ class PairAnalysis:
     """What a resume shows of what an ad asks.
 
     Attributes:
-        asked: names of the asked skills, in the ad's order.
-        present: those that the resume shows, in the same order.
-        missing: those that it does not show, in the same order.
-        must_have_missing: the missing ones that the ad demands rather than prefers.
+        findings: the asked skills, in the ad's order.
         seniority_resume: level of the latest role; None if no title says one.
         seniority_job: level of the advertised role; None if the ad says none.
         years_resume: years of experience; None if the resume names neither dates nor years.
         years_required: years that the ad demands at least; None if it names no number.
-        coverage: share of the asked skills that is present, in [0, 1], a must-have counting twice; None if nothing is
-            asked, because then there is no share.
+        experience: share of the demanded experience that the resume shows, in [0, 1]; None if the ad demands none.
     """
 
-    asked: tuple[str, ...]
-    present: tuple[str, ...]
-    missing: tuple[str, ...]
-    must_have_missing: tuple[str, ...]
+    findings: tuple[Finding, ...]
     seniority_resume: Seniority | None
     seniority_job: Seniority | None
     years_resume: float | None
     years_required: float | None
-    coverage: float | None
+    experience: float | None
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Names of the asked skills."""
+        return tuple(finding.skill.name for finding in self.findings)
+
+    @property
+    def present(self) -> tuple[str, ...]:
+        """Names of those that the resume shows."""
+        return tuple(finding.skill.name for finding in self.findings if finding.shown_as is not None)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Names of those that it does not show."""
+        return tuple(finding.skill.name for finding in self.findings if finding.shown_as is None)
+
+    @property
+    def must_have_missing(self) -> tuple[str, ...]:
+        """Names of the missing ones that the ad demands rather than prefers."""
+        return tuple(f.skill.name for f in self.findings if f.shown_as is None and f.skill.must_have)
+
+    @property
+    def coverage(self) -> float | None:
+        """Share of the asked skills that is present, in [0, 1], a must-have counting twice; None if nothing is asked."""
+        whole = sum(_weight(finding.skill) for finding in self.findings)
+        shown = sum(_weight(finding.skill) for finding in self.findings if finding.shown_as is not None)
+        return shown / whole if whole else None
+
+
+def _weight(skill: AskedSkill) -> int:
+    return _MUST_WEIGHT if skill.must_have else _NICE_WEIGHT
 
 
 def analyse_pair(resume: str, job: str, *, today: date | None = None) -> PairAnalysis:
@@ -71,92 +97,25 @@ def analyse_pair(resume: str, job: str, *, today: date | None = None) -> PairAna
         today: what "present" means in the resume's dates. With None it is the latest month that the resume itself
             names, so that the result depends on the two texts alone and does not drift from day to day.
     """
-    asked = asked_skills(job)
-    lacking = {id(skill) for skill in _lacking(resume, asked)}
-    missing = [skill for skill in asked if id(skill) in lacking]
-    present = [skill for skill in asked if id(skill) not in lacking]
+    return compare(read_resume(resume, today=today), read_job(job))
+
+
+def compare(resume: ResumeReading, job: JobReading) -> PairAnalysis:
+    """Compare a resume with an ad, both read already."""
+    found = [Finding(wanted.skill, evidence_of(wanted, resume)) for wanted in job.wanted]
     return PairAnalysis(
-        asked=_names(asked),
-        present=_names(present),
-        missing=_names(missing),
-        must_have_missing=_names(skill for skill in missing if skill.must_have),
-        seniority_resume=seniority(resume, is_job=False),
-        seniority_job=seniority(job, is_job=True),
-        years_resume=years_of_experience(resume, today=today),
-        years_required=years_required(job),
-        coverage=_weight(present) / _weight(asked) if asked else None,
+        findings=tuple(found),
+        seniority_resume=resume.level,
+        seniority_job=job.level,
+        years_resume=total_years(resume.roles),
+        years_required=max((d.years for d in job.demands if d.years is not None), default=None),
+        experience=share_shown(job.demands, resume.roles),
     )
 
 
 def missing_skills(resume: str, job: str) -> list[AskedSkill]:
     """Return the asked skills that the resume does not show, with the ad's wordings, in the ad's order."""
-    return _lacking(resume, asked_skills(job))
-
-
-def _names(skills: Iterable[AskedSkill]) -> tuple[str, ...]:
-    return tuple(skill.name for skill in skills)
-
-
-def _weight(skills: Sequence[AskedSkill]) -> int:
-    return sum(_MUST_WEIGHT if skill.must_have else _NICE_WEIGHT for skill in skills)
-
-
-# --- Is an asked skill shown? ---------------------------------------------------------------------------------------
-
-_SENTENCE_END = re.compile(r"\n|(?<=[.;!?])\s")
-_SUFFIX = re.compile(
-    r"(?:i[sz]ations?|ations?|itions?|ments?|ness|[ae]nces?|[ai]bilit(?:y|ies)|it(?:y|ies)|ing(?:s|ly)?|"
-    r"ive(?:ly)?|ical(?:ly)?|"
-    r"al(?:ly)?|ics?|[eo]rs?|ed|ly|ies|es|s|e|y|[ai]ble)\Z"
-)
-_STEM_LENGTH = 5
-_SHORTEST_STEM = 4
-
-
-def _lacking(resume: str, asked: list[AskedSkill]) -> list[AskedSkill]:
-    """Return the skills that neither a name, nor a wording, nor the words of one sentence of the resume shows."""
-    names = {m.name for m in shown_skills(resume)}
-    names.update(*(implied_skills(name) for name in tuple(names)))
-    words = f" {' '.join(folded_words(resume))} "
-    sentences = [_stems(part) for part in _SENTENCE_END.split(resume)]
-    return [
-        skill
-        for skill in asked
-        if skill.name not in names and not _is_said(skill, words) and not _is_paraphrased(skill, sentences)
-    ]
-
-
-def _is_said(skill: AskedSkill, words: str) -> bool:
-    """Say whether the resume has one of the ad's wordings, whatever the case and the plural."""
-    folded = (" ".join(folded_words(wording)) for wording in skill.wordings)
-    return category(skill.name) is None and any(f" {wording} " in words for wording in folded if wording)
-
-
-def _is_paraphrased(skill: AskedSkill, sentences: list[frozenset[str]]) -> bool:
-    """Say whether one sentence has the stems of all meaningful words ("managed budgets" for "budget management").
-
-    Of a tool's name one word is not enough: "go" is no sign of Go.
-    """
-    wordings = (skill.name,) if category(skill.name) is None else (skill.name, *skill.wordings)
-    fewest = 2 if is_tool(skill.name) else 1
-    wanted = [stems for stems in map(_stems, wordings) if len(stems) >= fewest]
-    return any(stems <= sentence for stems in wanted for sentence in sentences)
-
-
-@lru_cache(maxsize=1 << 15)
-def _stem(word: str) -> str:
-    """Cut a word down to what its family shares: "managing", "management" and "manager" are "manag"."""
-    word = word if word.endswith("ss") else word.removesuffix("s")
-    for _ in range(2):
-        shorter = _SUFFIX.sub("", word)
-        if len(shorter) < _SHORTEST_STEM:
-            break
-        word = shorter
-    return word[:_STEM_LENGTH]
-
-
-def _stems(text: str) -> frozenset[str]:
-    return frozenset(map(_stem, content_words(text)))
+    return [finding.skill for finding in analyse_pair(resume, job).findings if finding.shown_as is None]
 
 
 # --- In words -------------------------------------------------------------------------------------------------------

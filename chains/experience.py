@@ -23,6 +23,7 @@ __all__ = [
     "demands",
     "roles",
     "share_shown",
+    "total_years",
     "years_of_experience",
     "years_required",
     "years_shown",

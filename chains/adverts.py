@@ -197,9 +197,9 @@ _MUST = re.compile(
 )
 _ASIDE = re.compile(r"\([^()]*\)")
 _NOT_BEFORE = re.compile(
-    r"\b(?:no|without|not (?:looking for|require|need|expect)|(?:don|doesn)['\u2019]t (?:need|require|expect)|"
+    r"\b(?:no|without|except(?:ing| for)?|excluding|minus|with the exception of|apart from|not (?:looking for|require|need|expect)|(?:don|doesn)['\u2019]t (?:need|require|expect)|"
     r"never used|"
-    r"not (?:familiar|experienced|proficient)|lack of|unfamiliar|keine?(?:n|r|s|rlei)?|ohne)"
+    r"not (?:familiar|experienced|proficient)|lack of|unfamiliar|keine?(?:n|r|s|rlei)?|ohne|außer|sans|pas de|aucune?|hormis|f[aă]r[aă]|nu (?:este|sunt) necesar[eaă]?|cu excep[tț]ia)"
     r"(?>\s+(?:prior|previous|formal|deep|special|further|any|knowledge|experience|background|expertise|"
     r"skills?|coding|"
     r"programming|of|in|with|or|nor|and|(?:vor)?kenntnisse|erfahrung|mit|von|oder|und|"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Phrase", "content_words", "new_names", "phrases"]
 
 _QUALITY = (
-    r"an?|the|any|some|strong|excellent|good|great|solid|proven|demonstrated|basic|advanced|deep|in-depth|"
+    r"an?|the|any|some|various|other|overall|matured?|able|quick|strong|excellent|good|great|solid|proven|demonstrated|basic|advanced|deep|in-depth|"
     r"thorough|"
     r"sound|working|hands-on|extensive|exceptional|outstanding|superior|highly|high(?:[ -]level of)?|level of|"
     r"substantial|considerable|effective|comprehensive|broad|previous|prior|relevant|practical|professional|"
@@ -31,7 +31,7 @@ _QUALITY = (
     r"sufficient|"
     r"adequate|significant|minimum|well-developed|clear|intermediate|"
     r"sehr|gute?[nrms]?|fundierte?[nrs]?|solide|ausgeprägte?[nrs]?|hohe?[nrs]?|sichere?[nrs]?|umfassende|erste|"
-    r"mehrjährige|einschlägige|nachgewiesene|ausgezeichnete|hervorragende|tiefgehende|praktische|idealerweise"
+    r"tr[eè]s|bonnes?|excellentes?|solides?|foarte|bune|bun[aă]|solid[aăe]|excelente|avansate|mehrjährige|einschlägige|nachgewiesene|ausgezeichnete|hervorragende|tiefgehende|praktische|idealerweise"
 )
 _NOUN = (
     r"knowledge|understanding|experienced?|expertise|proficiency|proficient|familiarity|familiar|skills?|"
@@ -40,6 +40,7 @@ _NOUN = (
     r"use|"
     r"mastery|fluency|fluent|expert|awareness|track record|capable|able|versed|adept|comfortable|willingness|"
     r"excel|"
+    r"connaissances?|exp[ée]rience|ma[iî]trise|capacit[ée]|aptitude|comp[ée]tences?|cuno[sșş]tin[tțţ]e|experien[tțţ][aă]|abilit[aă][tțţ]i|capacitate(?:a)?|cunoa[sșş]tere(?:a)?|"
     r"kenntnisse|erfahrung(?:en)?|umgang|verständnis|fähigkeit|wissen|beherrschung|vertraut"
 )
 _LEAD_YEARS = (
@@ -50,7 +51,7 @@ _LEAD_YEARS = (
 _LEAD = re.compile(
     rf"\s*(?:{_LEAD_YEARS}|(?:{_QUALITY})[,\s]+(?:and |und )?|(?P<noun>"
     rf"(?:[\w-]+\s+){{0,2}}?(?P<head>{_NOUN})(?:\s+(?:and|or|und|&)\s+(?:{_NOUN}))?\s+"
-    r"(?:of|in|with|on|at|as|about|mit|im|von|der|des|using|working with|the use of)\s+"
+    r"(?:of|in|with|on|at|as|about|mit|im|von|der|des|de|en|du|avec|cu|[iî]n|privind|using|working with|the use of)\s+"
     r"|(?:\w+\s+)?(?:ability|able|fähigkeit|capacity|aptitude|capability|skills?|willingness|capable|"
     r"knowledge)\s+"
     r"(?:to|for|zu|zur|of)\s+)|(?:well|be)\s+)",
@@ -125,6 +126,7 @@ _NAME = rf"(?:[A-Z{_MASK}]|[a-z]{{1,4}}(?=[A-Z]))[\w+#.-]*[\w+#](?: (?:[A-Z{_MAS
 _ONE_NAME = re.compile(_NAME)
 _NAME_LIST = re.compile(rf"\b{_NAME}(?:(?:, ?(?:and |or |und |oder )?| ?/ ?| (?:and|or|und|oder|&) ){_NAME})*")
 _ACRONYM = re.compile(r"(?<=\()[A-Z][A-Za-z]?[A-Z0-9&]{1,5}(?=\))")
+_CODE = re.compile(r"\b(?:[A-Z]{1,5}\d{1,4}|[A-Z]{2,6})\b(?![-/.'\u2019&]\w)")
 _CODED = re.compile(r"[A-Z]{2}|[a-z][A-Z]|\d")
 _GERMAN = re.compile(r"\b(?:und|mit|der|die|wir|sie|oder|für)\b")
 _CORE_WORDS = 7
@@ -280,6 +282,8 @@ def new_names(line: AdLine, mentions: list[SkillMention]) -> Iterator[SkillMenti
                 if _is_new_name(m.group(), coded_only=coded_only or opens):
                     yield _mention_at(line, m)
     yield from (_mention_at(line, m) for m in _ACRONYM.finditer(line.text) if _spelled_out(line.text, m))
+    if line.kind in {"must", "nice"} and not line.text.isupper():
+        yield from (_mention_at(line, m) for m in _CODE.finditer(line.text) if not _NO_SKILL.fullmatch(m.group()))
 
 
 def _spelled_out(text: str, acronym: re.Match[str]) -> bool:

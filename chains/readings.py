@@ -64,7 +64,7 @@ class ResumeReading:
         text: the resume.
         terms: its weighted words.
         skills: the first mention of each skill that it shows; of an implied skill, that of the one that implies it.
-        lines: its lines, folded, each between blanks.
+        folded: its lines, folded, one a line and each between blanks.
         sentences: its sentences.
         places: for each stem the numbers of the sentences that have it.
         roles: what was done, and when.
@@ -74,7 +74,7 @@ class ResumeReading:
     text: str
     terms: Terms
     skills: Mapping[str, SkillMention]
-    lines: tuple[str, ...]
+    folded: str
     sentences: tuple[str, ...]
     places: Mapping[str, frozenset[int]]
     roles: tuple[Role, ...]
@@ -103,6 +103,12 @@ def _wanted(skill: AskedSkill, language: Language) -> WantedSkill:
     return WantedSkill(skill, folded, tuple(stems))
 
 
+_DENIED = re.compile(
+    r"\b(?:except(?:ing| for)?|excluding|with the exception of|minus|without|lack of|apart from|"
+    r"no (?:prior |previous )?(?:experience|knowledge)(?: (?:with|in|of))?|not (?:familiar|experienced|proficient) (?:with|in)|"
+    r"ohne|außer|keine? (?:Erfahrung|Kenntnisse)|sans|f[aă]r[aă])\b[^,.;\n]*?(?=[,.;\n]|\Z|\b(?:but|using|by|while|aber)\b)",
+    re.IGNORECASE,
+)
 _SENTENCE_END = re.compile(r"\n|(?<=[.;!?])\s")
 
 
@@ -118,13 +124,13 @@ def read_resume(text: str, *, today: date | None = None) -> ResumeReading:
     sentences = tuple(part.strip() for part in _SENTENCE_END.split(text) if part and not part.isspace())
     places: defaultdict[str, set[int]] = defaultdict(set)
     for number, sentence in enumerate(sentences):
-        for found in _stems(sentence, language):
+        for found in _stems(_DENIED.sub(" ", sentence), language):
             places[found].add(number)
     return ResumeReading(
         text=text,
         terms=term_weights(text, language),
         skills=_shown(text),
-        lines=tuple(f" {' '.join(folded_words(line))} " for line in text.splitlines()),
+        folded="\n".join(f" {' '.join(folded_words(_DENIED.sub(' ', line)))} " for line in text.splitlines()),
         sentences=sentences,
         places={found: frozenset(numbers) for found, numbers in places.items()},
         roles=tuple(roles(text, today=today)),
@@ -143,7 +149,7 @@ def _shown(text: str) -> dict[str, SkillMention]:
     return found
 
 
-_STEM_LENGTH = 6
+_STEM_LENGTH = 8
 
 
 @lru_cache(maxsize=1 << 16)
@@ -178,9 +184,9 @@ def evidence_of(wanted: WantedSkill, resume: ResumeReading) -> str | None:
 def _line_with(wordings: tuple[str, ...], resume: ResumeReading) -> str | None:
     """Return the line of a resume that has one of the wordings."""
     for wording in wordings:
-        for line, words in zip(resume.text.splitlines(), resume.lines, strict=True):
-            if f" {wording} " in words:
-                return line.strip()
+        at = resume.folded.find(f" {wording} ")
+        if at >= 0:
+            return resume.text.splitlines()[resume.folded.count("\n", 0, at)].strip()
     return None
 
 

@@ -20,7 +20,7 @@ import snowballstemmer  # type: ignore[import-untyped]  # it ships no types
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Language", "Terms", "language_of", "rarity", "similarity", "stem", "term_weights", "terms"]
+__all__ = ["Language", "Terms", "language_of", "rarity", "similarity", "stem", "term_weights", "terms", "words"]
 
 Language = Literal["english", "german", "french", "romanian"]
 Terms = dict[str, float]
@@ -113,16 +113,16 @@ def rarity(stemmed: str) -> float:
     return math.log1p(ranks.get(stemmed, last)) / math.log1p(last)
 
 
-def terms(text: str, language: Language | None = None) -> list[str]:
-    """Return the stems of a text in order, without numbers and small words.
+def words(text: str, language: Language) -> list[str]:
+    """Return the words of a text in order, lower-case and without accents, numbers and small words."""
+    small = _FUNCTION_WORDS[language]
+    return [word for word in _words(text) if word not in small and not word.isdigit()]
 
-    Args:
-        text: any text.
-        language: of the text; with None it is told by its small words.
-    """
+
+def terms(text: str, language: Language | None = None) -> list[str]:
+    """Return the stems of the words of a text; with no language given it is told by the small words."""
     known = language or language_of(text)
-    small = _FUNCTION_WORDS[known]
-    return [stem(word, known) for word in _words(text) if word not in small and not word.isdigit()]
+    return [stem(word, known) for word in words(text, known)]
 
 
 def term_weights(text: str, language: Language | None = None) -> Terms:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from chains.experience import share_shown, total_years
 from chains.readings import JobReading, ResumeReading, evidence_of, read_job, read_resume
-from chains.seniority import Seniority
-from chains.skills import AskedSkill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date
+
+    from chains.seniority import Seniority
+    from chains.skills import AskedSkill
 
 __all__ = ["Finding", "PairAnalysis", "analyse_pair", "compare", "explain", "missing_skills"]
 
@@ -78,7 +79,7 @@ class PairAnalysis:
 
     @property
     def coverage(self) -> float | None:
-        """Share of the asked skills that is present, in [0, 1], a must-have counting twice; None if nothing is asked."""
+        """Share of the asked skills that is present, in [0, 1], must-haves counting twice; None if nothing is asked."""
         whole = sum(_weight(finding.skill) for finding in self.findings)
         shown = sum(_weight(finding.skill) for finding in self.findings if finding.shown_as is not None)
         return shown / whole if whole else None

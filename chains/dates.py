@@ -43,7 +43,8 @@ _NOW = (
 _DATE = re.compile(rf"(?<![\w/.-]){_date_pattern('')}", re.IGNORECASE)
 _RANGE = re.compile(
     rf"(?<![\d/.-])(?P<between>between\s+|zwischen\s+|entre\s+)?{_date_pattern('1')}\s*"
-    rf"(?:-+|\u2013|\u2014|\u2212|\bto\b|\buntil\b|\btill\b|\bthrough\b|\bbis\b|\bà\b|\bau\b|\bp[aâ]n[aă] (?:la|[iî]n)\b|"
+    rf"(?:-+|\u2013|\u2014|\u2212|\bto\b|\buntil\b|\btill\b|\bthrough\b|\bbis\b|\bà\b|\bau\b|"
+    rf"\bp[aâ]n[aă] (?:la|[iî]n)\b|"
     rf"(?(between)\band\b|(?!))|(?(between)\bund\b|(?!))|(?(between)\bet\b|(?!)))\s*"
     rf"(?:{_date_pattern('2')}|{_NOW})",
     re.IGNORECASE,

@@ -9,7 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chains.adverts import ad_lines, is_preferred
+from chains.adverts import ad_lines
+from chains.clauses import is_preferred
 from chains.dates import Stretch, total_months, work_stretches
 from chains.words import Language, language_of, rarity, terms
 
@@ -67,6 +68,7 @@ _NO_SUBJECT = frozenset("""
 """.split())  # noqa: SIM905 - forty words read better as text than as a list  # fmt: skip
 _MONTHS_A_YEAR = 12
 _SAME_WORK = 0.5  # of a demand's words, weighted by rarity, that a role must share
+_TITLE = re.compile(r"\s*[#*]*\s*[^\W\d_](?:\S*\s+){0,10}\S*[^.;,\s]\s*\Z")  # no bullet, and no sentence
 _ROLE_LINES = 2  # below a dated line, when no other stretch starts there
 
 
@@ -176,7 +178,7 @@ def roles(resume: str, *, today: date | None = None) -> list[Role]:
 def _role(stretch: Stretch, lines: Sequence[str], dated: set[int], language: Language) -> Role:
     """Put together a dated line, its heading above, and what is told below it."""
     at = stretch.line
-    above = [i for i in (at - 1,) if i >= 0 and i not in dated and lines[i].strip()]
+    above = [at - 1] if at and at - 1 not in dated and _TITLE.match(lines[at - 1]) else []
     below: list[int] = []
     for i in range(at + 1, len(lines)):
         if i in dated or not lines[i].strip() or len(below) == _ROLE_LINES:

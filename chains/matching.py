@@ -96,6 +96,7 @@ def parts_of(analysis: PairAnalysis, resume: ResumeReading, job: JobReading, mea
         n_skills=len(analysis.findings),
         experience=analysis.experience,
         n_demands=len(job.demands),
+        n_terms=len(resume.terms),
     )
 
 

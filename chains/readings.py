@@ -105,8 +105,10 @@ def _wanted(skill: AskedSkill, language: Language) -> WantedSkill:
 
 _DENIED = re.compile(
     r"\b(?:except(?:ing| for)?|excluding|with the exception of|minus|without|lack of|apart from|"
-    r"no (?:prior |previous )?(?:experience|knowledge)(?: (?:with|in|of))?|not (?:familiar|experienced|proficient) (?:with|in)|"
-    r"ohne|außer|keine? (?:Erfahrung|Kenntnisse)|sans|f[aă]r[aă])\b[^,.;\n]*?(?=[,.;\n]|\Z|\b(?:but|using|by|while|aber)\b)",
+    r"no (?:prior |previous )?(?:experience|knowledge)(?: (?:with|in|of))?|"
+    r"not (?:familiar|experienced|proficient) (?:with|in)|"
+    r"ohne|außer|keine? (?:Erfahrung|Kenntnisse)|sans|f[aă]r[aă])\b"
+    r"[^,.;\n]*?(?=[,.;\n]|\Z|\b(?:but|using|by|while|aber)\b)",
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"\n|(?<=[.;!?])\s")

@@ -19,13 +19,15 @@ SCORING_VERSION = 2
 DECIMALS = 2
 _HUNDRED = 100
 # What a part can give at most, when an ad asks for skills and for experience. Chosen, not fitted.
-WEIGHTS: Mapping[str, float] = MappingProxyType({"meaning": 0.35, "words": 0.25, "skills": 0.25, "experience": 0.15})
+WEIGHTS: Mapping[str, float] = MappingProxyType({"meaning": 0.30, "words": 0.25, "skills": 0.25, "experience": 0.20})
 # Where cosines of resumes and ads lie: what is below is unrelated, what is above says the same.
-_UNRELATED, _SAME = 0.1, 0.8
-_SAME_WORDS = 0.5
+_UNRELATED, _SAME = 0.1, 0.9
+_SAME_WORDS = 0.7
 # With so many asked skills, or demands, a part has half of its weight: two of two says less than ten of ten.
 _FEW_SKILLS = 3.0
 _FEW_DEMANDS = 1.0
+# So many distinct words make a text from which something can be missing; a bare job title lacks nothing.
+_FULL_TEXT = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class Parts:
         n_skills: how many it asks for.
         experience: share of the demanded experience that the resume shows, in [0, 1]; None where none is demanded.
         n_demands: how many demands there are.
+        n_terms: how many distinct words the resume has.
     """
 
     meaning: float
@@ -47,6 +50,7 @@ class Parts:
     n_skills: int = 0
     experience: float | None = None
     n_demands: int = 0
+    n_terms: int = _FULL_TEXT
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ def meaning_share(cosine: float) -> float:
 
 
 def words_share(cosine: float) -> float:
-    """Spread the cosines of words over 0 to 1: a resume that shares half of an ad's direction shares its trade."""
+    """Spread the cosines of words over 0 to 1: not even a resume made for an ad shares them all."""
     return min(1.0, cosine / _SAME_WORDS)
 
 
@@ -87,18 +91,21 @@ def match_score(parts: Parts, weights: Mapping[str, float] = WEIGHTS) -> Points:
     """The points of a pair.
 
     Skills and experience weigh less the fewer an ad asks for, and nothing where it asks for none; what they leave goes
-    to meaning and words, in proportion.
+    to meaning and words, in proportion. Of a resume of a few words only the meaning counts: what such a text does not
+    say is not missing.
 
     Args:
         parts: what is known about the pair.
         weights: of the four parts, adding up to 1.
     """
-    skills = weights["skills"] * parts.n_skills / (parts.n_skills + _FEW_SKILLS)
-    experience = weights["experience"] * parts.n_demands / (parts.n_demands + _FEW_DEMANDS)
-    rest = (1 - skills - experience) / ((weights["meaning"] + weights["words"]) or 1.0)
+    detail = min(1.0, parts.n_terms / _FULL_TEXT)
+    words = detail * weights["words"]
+    skills = detail * weights["skills"] * parts.n_skills / (parts.n_skills + _FEW_SKILLS)
+    experience = detail * weights["experience"] * parts.n_demands / (parts.n_demands + _FEW_DEMANDS)
+    rest = (1 - skills - experience) / ((weights["meaning"] + words) or 1.0)
     return Points(
         meaning=_points(weights["meaning"] * rest, meaning_share(parts.meaning)),
-        words=_points(weights["words"] * rest, words_share(parts.words)),
+        words=_points(words * rest, words_share(parts.words)),
         skills=_points(skills, parts.skills or 0.0),
         experience=_points(experience, parts.experience or 0.0),
     )

@@ -11,7 +11,8 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from chains.adverts import AdLine, ad_lines, clause_of
+from chains.adverts import AdLine, ad_lines
+from chains.clauses import clause_of
 from chains.phrases import content_words, new_names, phrases
 from chains.taxonomy import SkillMention, category, find_skills, is_tool, skill_names
 

@@ -122,14 +122,14 @@ def meaning_matrix(resumes: DocumentVectors, jobs: DocumentVectors) -> npt.NDArr
     if not len(resumes.rows) or not len(jobs.rows):
         return np.zeros(whole.shape)
     closest = _closest(_closest(cosine_similarity(resumes.rows, jobs.rows), resumes).T, jobs).T
-    closest[[n for n, lengths in enumerate(resumes.lengths) if not lengths], :] = 0.0
-    closest[:, [n for n, lengths in enumerate(jobs.lengths) if not lengths]] = 0.0
     meaning: npt.NDArray[np.float64] = np.round((whole + closest) / 2, DECIMALS)
     return meaning
 
 
 def _closest(cosines: npt.NDArray[np.float64], documents: DocumentVectors) -> npt.NDArray[np.float64]:
-    """The greatest number among the rows of each document; a blank document takes any."""
-    starts = np.array([0, *accumulate(map(len, documents.lengths[:-1]))])
-    greatest: npt.NDArray[np.float64] = np.maximum.reduceat(cosines, np.minimum(starts, len(cosines) - 1), axis=0)
+    """The greatest number among the rows of each document; 0.0 for a blank one."""
+    counts = np.array(list(map(len, documents.lengths)))
+    starts = np.cumsum(counts) - counts
+    greatest = np.zeros((len(documents), cosines.shape[1]))
+    greatest[counts > 0] = np.maximum.reduceat(cosines, starts[counts > 0], axis=0)
     return greatest

@@ -54,10 +54,11 @@ _SMALL: dict[Language, str] = {
         sa sans se ses si son sont sous sur t ta te tes toi ton tous tout toute toutes tu un une vers vos votre vous y
     """,
     "romanian": """
-        a ai al ale am are as asupra au avea avem aveti ca care ce cel cele cei cu cum d da daca dar de decat deja
-        despre din dintre doar dupa ei el ele esti este eu face fara fi fie fiind fost i ii il in inainte intr intre intru isi
-        la langa le li lor lui m mai ne nici noastra noastre nostru nu o ori pana pe pentru peste prin s sa sai sau si
-        sub sunt suntem te ti tot toate toti tu un una unde unei unele unor unui va voi vom vor
+        a ai al ale am are as asupra au avea avem aveti ca care ce cel cele cei cu cum d da daca dar de decat
+        deja despre din dintre doar dupa ei el ele esti este eu face fara fi fie fiind fost i ii il in inainte
+        intr intre intru isi la langa le li lor lui m mai ne nici noastra noastre nostru nu o ori pana pe pentru
+        peste prin s sa sai sau si sub sunt suntem te ti tot toate toti tu un una unde unei unele unor unui va
+        voi vom vor
     """,
 }
 _FUNCTION_WORDS = {language: frozenset(words.split()) for language, words in _SMALL.items()}

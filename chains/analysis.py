@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from chains.experience import share_shown, total_years
 from chains.readings import JobReading, ResumeReading, evidence_of, read_job, read_resume
+from chains.score import COPIED_AT_MOST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +49,7 @@ class PairAnalysis:
         years_resume: years of experience; None if the resume names neither dates nor years.
         years_required: years that the ad demands at least; None if it names no number.
         experience: share of the demanded experience that the resume shows, in [0, 1]; None if the ad demands none.
+        copied: share of the resume's runs of eight words that stand in the ad, in [0, 1].
     """
 
     findings: tuple[Finding, ...]
@@ -56,6 +58,7 @@ class PairAnalysis:
     years_resume: float | None
     years_required: float | None
     experience: float | None
+    copied: float
 
     @property
     def asked(self) -> tuple[str, ...]:
@@ -111,6 +114,7 @@ def compare(resume: ResumeReading, job: JobReading) -> PairAnalysis:
         years_resume=total_years(resume.roles),
         years_required=max((d.years for d in job.demands if d.years is not None), default=None),
         experience=share_shown(job.demands, resume.roles),
+        copied=len(resume.phrases & job.phrases) / max(1, len(resume.phrases)),
     )
 
 
@@ -125,8 +129,9 @@ _SHOWN_NAMES = 6
 
 
 def explain(analysis: PairAnalysis) -> str:
-    """Put an analysis into one to three sentences; the same analysis always gives the same words."""
-    return " ".join(filter(None, (_on_skills(analysis), _on_years(analysis), _on_level(analysis))))
+    """Put an analysis into one to four sentences; the same analysis always gives the same words."""
+    said = (_on_skills(analysis), _on_years(analysis), _on_level(analysis), _on_copying(analysis))
+    return " ".join(filter(None, said))
 
 
 def _on_skills(analysis: PairAnalysis) -> str:
@@ -162,3 +167,9 @@ def _on_level(analysis: PairAnalysis) -> str:
     return (
         f"The role is {job} level, the latest one in the resume {resume}." if job and resume and job != resume else ""
     )
+
+
+def _on_copying(analysis: PairAnalysis) -> str:
+    if analysis.copied <= COPIED_AT_MOST:
+        return ""
+    return f"{round(100 * analysis.copied)} % of the resume stands word for word in the ad and does not count."

@@ -97,6 +97,7 @@ def parts_of(analysis: PairAnalysis, resume: ResumeReading, job: JobReading, mea
         experience=analysis.experience,
         n_demands=len(job.demands),
         n_terms=len(resume.terms),
+        copied=analysis.copied,
     )
 
 

@@ -13,7 +13,7 @@ from chains.phrases import content_words
 from chains.seniority import Seniority, seniority
 from chains.skills import AskedSkill, SkillMention, asked_skills, shown_skills
 from chains.taxonomy import category, folded_words, implied_skills, is_tool
-from chains.words import Language, Terms, language_of, stem, term_weights
+from chains.words import Language, Terms, language_of, phrases_of, stem, term_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +44,7 @@ class JobReading:
     Attributes:
         text: the ad.
         terms: its weighted words.
+        phrases: its runs of eight words.
         wanted: the skills that it asks for, in its order.
         demands: the experience that it asks for, in its order.
         level: of the advertised role; None if the ad says none.
@@ -51,6 +52,7 @@ class JobReading:
 
     text: str
     terms: Terms
+    phrases: frozenset[str]
     wanted: tuple[WantedSkill, ...]
     demands: tuple[Demand, ...]
     level: Seniority | None
@@ -63,6 +65,7 @@ class ResumeReading:
     Attributes:
         text: the resume.
         terms: its weighted words.
+        phrases: its runs of eight words.
         skills: the first mention of each skill that it shows; of an implied skill, that of the one that implies it.
         folded: its lines, folded, one a line and each between blanks.
         sentences: its sentences.
@@ -73,6 +76,7 @@ class ResumeReading:
 
     text: str
     terms: Terms
+    phrases: frozenset[str]
     skills: Mapping[str, SkillMention]
     folded: str
     sentences: tuple[str, ...]
@@ -87,6 +91,7 @@ def read_job(text: str) -> JobReading:
     return JobReading(
         text=text,
         terms=term_weights(text, language),
+        phrases=phrases_of(text),
         wanted=tuple(_wanted(skill, language) for skill in asked_skills(text)),
         demands=tuple(demands(text)),
         level=seniority(text, is_job=True),
@@ -131,6 +136,7 @@ def read_resume(text: str, *, today: date | None = None) -> ResumeReading:
     return ResumeReading(
         text=text,
         terms=term_weights(text, language),
+        phrases=phrases_of(text),
         skills=_shown(text),
         folded="\n".join(f" {' '.join(folded_words(_DENIED.sub(' ', line)))} " for line in text.splitlines()),
         sentences=sentences,

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["SCORING_VERSION", "WEIGHTS", "Parts", "Points", "match_score", "meaning_share", "percent", "words_share"]
+__all__ = [
+    "COPIED_AT_MOST",
+    "SCORING_VERSION",
+    "WEIGHTS",
+    "Parts",
+    "Points",
+    "match_score",
+    "meaning_share",
+    "percent",
+    "words_share",
+]
 
 SCORING_VERSION = 2
 DECIMALS = 2
@@ -28,6 +38,7 @@ _FEW_SKILLS = 3.0
 _FEW_DEMANDS = 1.0
 # So many distinct words make a text from which something can be missing; a bare job title lacks nothing.
 _FULL_TEXT = 50
+COPIED_AT_MOST = 0.2  # of a resume may repeat the ad; who sends the ad back shows nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +53,7 @@ class Parts:
         experience: share of the demanded experience that the resume shows, in [0, 1]; None where none is demanded.
         n_demands: how many demands there are.
         n_terms: how many distinct words the resume has.
+        copied: share of the resume that stands word for word in the ad, in [0, 1].
     """
 
     meaning: float
@@ -51,6 +63,7 @@ class Parts:
     experience: float | None = None
     n_demands: int = 0
     n_terms: int = _FULL_TEXT
+    copied: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +105,7 @@ def match_score(parts: Parts, weights: Mapping[str, float] = WEIGHTS) -> Points:
 
     Skills and experience weigh less the fewer an ad asks for, and nothing where it asks for none; what they leave goes
     to meaning and words, in proportion. Of a resume of a few words only the meaning counts: what such a text does not
-    say is not missing.
+    say is not missing. Where much of a resume is copied from the ad, all points are cut by that share.
 
     Args:
         parts: what is known about the pair.
@@ -102,12 +115,13 @@ def match_score(parts: Parts, weights: Mapping[str, float] = WEIGHTS) -> Points:
     words = detail * weights["words"]
     skills = detail * weights["skills"] * parts.n_skills / (parts.n_skills + _FEW_SKILLS)
     experience = detail * weights["experience"] * parts.n_demands / (parts.n_demands + _FEW_DEMANDS)
+    own = 1.0 - max(0.0, parts.copied - COPIED_AT_MOST) / (1 - COPIED_AT_MOST)
     rest = (1 - skills - experience) / ((weights["meaning"] + words) or 1.0)
     return Points(
-        meaning=_points(weights["meaning"] * rest, meaning_share(parts.meaning)),
-        words=_points(words * rest, words_share(parts.words)),
-        skills=_points(skills, parts.skills or 0.0),
-        experience=_points(experience, parts.experience or 0.0),
+        meaning=_points(own * weights["meaning"] * rest, meaning_share(parts.meaning)),
+        words=_points(own * words * rest, words_share(parts.words)),
+        skills=_points(own * skills, parts.skills or 0.0),
+        experience=_points(own * experience, parts.experience or 0.0),
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from cache.scoring import DECIMALS, cosine_similarity
-from chains.documents import split_text
+from chains.splitting import split_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -20,7 +20,18 @@ import snowballstemmer  # type: ignore[import-untyped]  # it ships no types
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Language", "Terms", "language_of", "rarity", "similarity", "stem", "term_weights", "terms", "words"]
+__all__ = [
+    "Language",
+    "Terms",
+    "language_of",
+    "phrases_of",
+    "rarity",
+    "similarity",
+    "stem",
+    "term_weights",
+    "terms",
+    "words",
+]
 
 Language = Literal["english", "german", "french", "romanian"]
 Terms = dict[str, float]
@@ -29,6 +40,7 @@ _VOCABULARY = "bert_base_uncased_vocab.txt"
 _FIRST_WORD = "the"  # marks and single characters stand before it
 _SATURATION = 1.2  # BM25's k1: the second mention of a word adds little, the tenth nothing
 _WORD = re.compile(r"[^\W_]+(?:['\u2019.][^\W_]+)*(?:\+\+|#)?")
+_COPIED_WORDS = 8
 _LANGUAGE_WORDS = 400  # of a text's beginning; enough to tell
 
 _SMALL: dict[Language, str] = {
@@ -135,6 +147,12 @@ def term_weights(text: str, language: Language | None = None) -> Terms:
     raw = {term: rarity(term) * n / (n + _SATURATION) for term, n in counts.items()}
     norm = math.sqrt(math.fsum(value * value for value in raw.values()))
     return {term: value / norm for term, value in sorted(raw.items())} if norm else {}
+
+
+def phrases_of(text: str) -> frozenset[str]:
+    """Return every run of eight words of a text: two texts that share one were not written apart."""
+    found = list(_words(text))
+    return frozenset(" ".join(found[i : i + _COPIED_WORDS]) for i in range(len(found) - _COPIED_WORDS + 1))
 
 
 def similarity(one: Terms, other: Terms) -> float:

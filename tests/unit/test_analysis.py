@@ -51,6 +51,7 @@ EMPTY = PairAnalysis(
     years_resume=None,
     years_required=None,
     experience=None,
+    copied=0.0,
 )
 
 
@@ -230,6 +231,14 @@ def test_the_explanation_compares_levels() -> None:
         "The ad names no skills to compare. Asks for 2+ years, the resume names no dates. "
         "The role is senior level, the latest one in the resume junior."
     )
+
+
+def test_copying_the_ad_is_said() -> None:
+    """A resume that repeats the ad word for word is told so; eight equal words in a row are a copy, seven are none."""
+    words = "we build quiet machines for small kitchens in old harbour towns"
+    assert analyse_pair(words, words).copied == 1.0
+    assert "100 % of the resume stands word for word in the ad" in explain(analyse_pair(words, words))
+    assert analyse_pair("we build quiet machines for small kitchens and gardens of all kinds", words).copied == 0.0
 
 
 def test_a_long_list_is_cut() -> None:

@@ -16,6 +16,7 @@ parts = st.builds(
     experience=st.none() | shares,
     n_demands=st.integers(0, 20),
     n_terms=st.integers(0, 300),
+    copied=shares,
 )
 
 
@@ -54,6 +55,8 @@ def test_a_share_is_a_percentage(share: float | None, shown: float | None) -> No
             Parts(meaning=0.9, words=0.7, skills=0.5, n_skills=3, experience=0.0, n_demands=1),
             Points(42.27, 35.23, 6.25, 0.0),
         ),
+        # Of what is copied from the ad a fifth is let pass, of the rest half is left.
+        (Parts(meaning=0.9, words=0.7, copied=0.6), Points(27.27, 22.73, 0.0, 0.0)),
         # Of no words at all only the meaning is judged.
         (Parts(meaning=0.5, words=0.0, skills=0.0, n_skills=9, n_terms=0), Points(50.0, 0.0, 0.0, 0.0)),
     ],
@@ -93,6 +96,7 @@ def test_more_never_lowers_the_score(pair: Parts, other: Parts) -> None:
                 experience=choose(pair.experience or 0, other.experience or 0),
                 n_demands=pair.n_demands,
                 n_terms=pair.n_terms,
+                copied=pair.copied,
             )
         ).score
 

@@ -14,13 +14,13 @@ from chains.readings import JobReading, ResumeReading, evidence_of, read_job, re
 from chains.score import COPIED_AT_MOST
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import date
 
     from chains.seniority import Seniority
     from chains.skills import AskedSkill
 
-__all__ = ["Finding", "PairAnalysis", "analyse_pair", "compare", "explain", "missing_skills"]
+__all__ = ["Finding", "PairAnalysis", "analyse_pair", "compare", "explain", "gaps", "missing_skills", "strengths"]
 
 _MUST_WEIGHT, _NICE_WEIGHT = 2, 1
 
@@ -126,12 +126,38 @@ def missing_skills(resume: str, job: str) -> list[AskedSkill]:
 # --- In words -------------------------------------------------------------------------------------------------------
 
 _SHOWN_NAMES = 6
+_SHOWN_FINDINGS = 8
+_QUOTED_CHARS = 120
 
 
 def explain(analysis: PairAnalysis) -> str:
     """Put an analysis into one to four sentences; the same analysis always gives the same words."""
     said = (_on_skills(analysis), _on_years(analysis), _on_level(analysis), _on_copying(analysis))
     return " ".join(filter(None, said))
+
+
+def strengths(analysis: PairAnalysis) -> list[str]:
+    """Say which asked skills are shown, must-haves first, each with the words of the resume that show it."""
+    found = _must_haves_first(f for f in analysis.findings if f.shown_as is not None)
+    return [f"{f.skill.name}: {_quoted(f.shown_as or '')}" for f in found]
+
+
+def gaps(analysis: PairAnalysis) -> list[str]:
+    """Say which asked skills are not shown, must-haves first, each with the words of the ad that ask for it."""
+    found = _must_haves_first(f for f in analysis.findings if f.shown_as is None)
+    return [
+        f"{f.skill.name}{'' if f.skill.must_have else ' (nice to have)'}: {_quoted(f.skill.mention.text)}"
+        for f in found
+    ]
+
+
+def _must_haves_first(findings: Iterable[Finding]) -> list[Finding]:
+    return sorted(findings, key=lambda finding: not finding.skill.must_have)[:_SHOWN_FINDINGS]
+
+
+def _quoted(words: str) -> str:
+    """Quote exact words, from their beginning."""
+    return f'"{words}"' if len(words) <= _QUOTED_CHARS else f'"{words[:_QUOTED_CHARS].rsplit(" ", 1)[0]}" ...'
 
 
 def _on_skills(analysis: PairAnalysis) -> str:

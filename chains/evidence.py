@@ -50,28 +50,39 @@ def why_unsupported(resume: str, edit: Edit) -> str | None:
 
 
 def _what_is_invented(resume: str, edit: Edit) -> str | None:
-    numbers = sorted(set(_NUMBER.findall(edit.new)) - set(_NUMBER.findall(resume)))
-    if numbers:
-        return f"the resume does not hold the number {numbers[0]}"
+    number = next(unknown_numbers(edit.new, resume), None)
+    if number:
+        return f"the resume does not hold the number {number}"
     skills = [name for name in skill_names(edit.new) if name not in set(skill_names(resume))]
     if skills:
         return f"the resume does not show {skills[0]}"
-    claim = next(_unknown_claims(resume, edit), None)
+    before = resume[: resume.index(edit.original)][-_REACH:]
+    claim = next(unknown_claims(edit.new, resume, before=before), None)
     return f"the resume does not say {claim}" if claim else None
 
 
-def _unknown_claims(resume: str, edit: Edit) -> Iterator[str]:
-    """Names, ranks and numbers in words that the resume does not hold; a skill's name is not judged here."""
-    before = resume[: resume.index(edit.original)][-_REACH:]
-    text = before + edit.new
-    said = {_base(found.group()) for found in _WORD.finditer(resume)}
-    skills = {at for skill in find_skills(text) for at in range(skill.start, skill.end)}
-    is_german = len(_GERMAN.findall(resume)) > len(_ENGLISH.findall(resume))
-    for found in _WORD.finditer(text, len(before)):
+def unknown_numbers(text: str, source: str) -> Iterator[str]:
+    """Yield the numbers of a text that its source does not hold, in the order of their digits."""
+    yield from sorted(set(_NUMBER.findall(text)) - set(_NUMBER.findall(source)))
+
+
+def unknown_claims(text: str, source: str, *, before: str = "") -> Iterator[str]:
+    """Yield names, ranks and numbers in words that a source does not hold; a skill's name is not judged here.
+
+    Args:
+        text: what is claimed.
+        source: what may prove it.
+        before: what stands in front of the text; it says whether the first word begins a sentence.
+    """
+    whole = before + text
+    said = {_base(found.group()) for found in _WORD.finditer(source)}
+    skills = {at for skill in find_skills(whole) for at in range(skill.start, skill.end)}
+    is_german = len(_GERMAN.findall(source)) > len(_ENGLISH.findall(source))
+    for found in _WORD.finditer(whole, len(before)):
         word = found.group()
         if _base(word) in said or found.start() in skills:
             continue
-        if word.casefold() in _CLAIMS or _is_name(text, found, is_german=is_german):
+        if word.casefold() in _CLAIMS or _is_name(whole, found, is_german=is_german):
             yield word
 
 

@@ -11,8 +11,9 @@ import numpy as np
 from langchain_core.runnables import Runnable, RunnableLambda, RunnablePassthrough
 
 from cache.scoring import top_k
-from chains.analysis import PairAnalysis, compare, explain
+from chains.analysis import PairAnalysis, compare, explain, gaps, strengths
 from chains.asking import ask_or_none, name_of, schema_fingerprint
+from chains.citations import checked_explanation
 from chains.documents import Document
 from chains.errors import EmptyDocumentError, PromptInputError
 from chains.pair_cache import cached_results, parse_request
@@ -198,7 +199,7 @@ def _explained_chain(embeddings: ArrayEmbeddings, chat_model: BaseChatModel | No
         RunnableLambda(_checked)
         | RunnablePassthrough.assign(result=analysis)
         | RunnablePassthrough.assign(explanation=ask)
-        | RunnableLambda(lambda parts: _explained(parts["result"], parts["explanation"], author))
+        | RunnableLambda(lambda parts: _explained(parts["result"], parts["explanation"], parts, author))
     )
 
 
@@ -251,6 +252,8 @@ def _result(resume: ResumeReading, job: Document, meaning: float) -> MatchResult
         years_resume=analysis.years_resume,
         years_required=analysis.years_required,
         explanation=explain(analysis),
+        strengths=tuple(strengths(analysis)),
+        gaps=tuple(gaps(analysis)),
     )
 
 
@@ -259,14 +262,11 @@ def _findings(parts: dict[str, Any]) -> str:
     return result.explanation
 
 
-def _explained(result: MatchResult, explanation: MatchExplanation | None, model_name: str) -> MatchResult:
+def _explained(
+    result: MatchResult, explanation: MatchExplanation | None, request: dict[str, Any], model_name: str
+) -> MatchResult:
+    """The result with as much of the model's explanation as the two texts hold; if that is nothing, as computed."""
     if explanation is None:
         return result
-    return result.model_copy(
-        update={
-            "explanation": explanation.summary,
-            "strengths": tuple(explanation.strengths),
-            "gaps": tuple(explanation.gaps),
-            "explained_by": model_name,
-        }
-    )
+    checked, is_kept = checked_explanation(explanation, result, request["resume"], request["job"])
+    return checked.model_copy(update={"explained_by": model_name}) if is_kept else checked

@@ -53,6 +53,15 @@ class SkillEvidence(BaseModel):
     resume: str | None
 
 
+class RefusedStatement(BaseModel):
+    """What a language model said and the two texts do not hold, and why."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    statement: str
+    why: str
+
+
 class MatchResult(BaseModel):
     """How well one resume fits one job ad, and why.
 
@@ -75,8 +84,9 @@ class MatchResult(BaseModel):
         years_resume: years of experience that the resume's dates add up to.
         years_required: years of experience that the ad asks for.
         explanation: in plain words.
-        strengths: by the language model.
-        gaps: by the language model.
+        strengths: what is asked and shown, must-haves first, with the words of the resume.
+        gaps: what is asked and not shown, must-haves first, with the words of the ad.
+        refused: what the language model said of the pair and the texts do not hold.
         explained_by: "rules", or the name of the language model.
     """
 
@@ -102,6 +112,7 @@ class MatchResult(BaseModel):
     explanation: str = ""
     strengths: tuple[str, ...] = ()
     gaps: tuple[str, ...] = ()
+    refused: tuple[RefusedStatement, ...] = ()
     explained_by: str = "rules"
 
 

@@ -67,9 +67,13 @@ _NO_SUBJECT = frozenset("""
     mindest jahr erfahr berufserfahr tatig an ani experient vechim minim putin moin ann domen
 """.split())  # noqa: SIM905 - forty words read better as text than as a list  # fmt: skip
 _MONTHS_A_YEAR = 12
+_AKIN = 0.5  # of the whole, for years of work that shares less than that
 _SAME_WORK = 0.5  # of a demand's words, weighted by rarity, that a role must share
-_TITLE = re.compile(r"\s*[#*]*\s*[^\W\d_](?:\S*\s+){0,10}\S*[^.;,\s]\s*\Z")  # no bullet, and no sentence
-_ROLE_LINES = 2  # below a dated line, when no other stretch starts there
+_TITLE = re.compile(r"\s*[#*]*\s*[^\W\d_](?:\S*\s+){0,17}\S*[^.;,\s]\s*\Z")  # no bullet, and no sentence
+_HEADING = re.compile(r"\s*#|[^a-zäöü]{4,}\Z")
+_ROLE_LINES = 15
+_ALTERNATIVES = re.compile(r"\s*/\s*|\s(?:or|oder|ou|sau)\s")
+_ASIDE = re.compile(r",|\s[-\u2013\u2014(]|\s(?:including|preferably|in an?|w/|with an?)\s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +83,12 @@ class Demand:
     Attributes:
         text: the sentence of the ad.
         years: at least; None where it names no number.
-        subject: the stems of what is wanted; empty for work of any kind.
+        subjects: the stems of what is wanted, a set for each alternative; none for work of any kind.
     """
 
     text: str
     years: float | None
-    subject: frozenset[str]
+    subjects: tuple[frozenset[str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +133,9 @@ def demands(job: str) -> list[Demand]:
             continue
         for sentence in _SENTENCE.findall(line.text):
             years = list(_amounts(sentence)) if _demands_years(sentence, listed=line.kind in {"must", "past"}) else []
-            subject = _subject(sentence, language)
-            if years or (line.kind == "past" and subject and not is_preferred(sentence)):
-                found.append(Demand(sentence.strip(), max(years, default=None), subject))
+            subjects = _subjects(sentence, language)
+            if years or (line.kind == "past" and subjects and not is_preferred(sentence)):
+                found.append(Demand(sentence.strip(), max(years, default=None), subjects))
     return found
 
 
@@ -148,6 +152,12 @@ def _demands_years(sentence: str, *, listed: bool) -> bool:
     if is_preferred(sentence) or _ABOUT_COMPANY.search(sentence):
         return False
     return listed or _ABOUT_WORK.search(sentence) is not None
+
+
+def _subjects(sentence: str, language: Language) -> tuple[frozenset[str], ...]:
+    """Return what is wanted in alternatives ("SRE / DevOps"), without what is said besides ("..., in a small team")."""
+    brief = next((part for part in _ASIDE.split(sentence) if _subject(part, language)), "")
+    return tuple(filter(None, (_subject(part, language) for part in _ALTERNATIVES.split(brief))))
 
 
 def _subject(text: str, language: Language) -> frozenset[str]:
@@ -176,14 +186,11 @@ def roles(resume: str, *, today: date | None = None) -> list[Role]:
 
 
 def _role(stretch: Stretch, lines: Sequence[str], dated: set[int], language: Language) -> Role:
-    """Put together a dated line, its heading above, and what is told below it."""
+    """Put together a dated line, its title above, and what is told below it up to the next role or heading."""
     at = stretch.line
     above = [at - 1] if at and at - 1 not in dated and _TITLE.match(lines[at - 1]) else []
-    below: list[int] = []
-    for i in range(at + 1, len(lines)):
-        if i in dated or not lines[i].strip() or len(below) == _ROLE_LINES:
-            break
-        below.append(i)
+    end = next((i for i in range(at + 1, len(lines)) if i in dated or _HEADING.match(lines[i])), len(lines))
+    below = range(at + 1, min(end, at + 1 + _ROLE_LINES))
     text = " \n".join(lines[i] for i in (*above, at, *below))
     return Role(lines[at].strip(), stretch, (stretch.end - stretch.start) / _MONTHS_A_YEAR, _subject(text, language))
 
@@ -218,29 +225,39 @@ def total_years(found: Sequence[Role]) -> float | None:
 
 def years_shown(demand: Demand, found: Sequence[Role]) -> float:
     """Return the years in which roles show what is demanded, in hundredths; 0.0 if none does."""
-    if not demand.subject:
+    if not demand.subjects:
         return total_years(found) or 0.0
-    fitting = [role for role in found if _is_same_work(demand, role)]
+    fitting = [role for role in found if _likeness(demand, role) >= _SAME_WORK]
     return total_years(fitting) or 0.0
 
 
 def share_shown(wanted: Sequence[Demand], found: Sequence[Role]) -> float | None:
     """Return how much of the demands is shown, in [0, 1]; None where nothing is demanded.
 
-    Each demand counts the same. Where a number of years is demanded, it is the share of the years that is shown.
+    Each demand counts the same. Where a number of years is demanded, it is the share of the years that is shown. Work
+    that is only akin to what is demanded counts by how akin it is.
     """
     if not wanted:
         return None
-    return sum(_share(demand, years_shown(demand, found)) for demand in wanted) / len(wanted)
+    return sum(_share(demand, found) for demand in wanted) / len(wanted)
 
 
-def _share(demand: Demand, shown: float) -> float:
-    if not demand.years:
-        return float(shown > 0)
-    return min(1.0, shown / demand.years)
+def _share(demand: Demand, found: Sequence[Role]) -> float:
+    shown = _enough(demand, years_shown(demand, found))
+    if shown == 1.0 or not demand.subjects:
+        return shown
+    likeness = max((_likeness(demand, role) for role in found), default=0.0)
+    return max(shown, min(1.0, likeness / _SAME_WORK) * _AKIN * _enough(demand, total_years(found) or 0.0))
 
 
-def _is_same_work(demand: Demand, role: Role) -> bool:
-    wanted = sum(rarity(term) for term in sorted(demand.subject))
-    shared = sum(rarity(term) for term in sorted(demand.subject & role.subject))
-    return shared >= _SAME_WORK * wanted
+def _enough(demand: Demand, years: float) -> float:
+    return min(1.0, years / demand.years) if demand.years else float(years > 0)
+
+
+def _likeness(demand: Demand, role: Role) -> float:
+    """Return the share of a demand's words, weighted by rarity, that a role has; of alternatives the greatest."""
+    return max((_shared(subject, role.subject) for subject in demand.subjects), default=0.0)
+
+
+def _shared(wanted: frozenset[str], told: frozenset[str]) -> float:
+    return sum(rarity(term) for term in sorted(wanted & told)) / sum(rarity(term) for term in sorted(wanted))

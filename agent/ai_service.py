@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from chains.errors import ModelError
 from chains.matching import rank_by_vectors, rank_jobs
 from chains.schemas import MatchResult, OptimizationResult
-from chains.vectors import flat, pool, split_documents
+from chains.vectors import DocumentVectors, flat, split_documents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -144,8 +144,9 @@ class AIService:
     ) -> list[MatchResult]:
         """Rank with a model that is waited for: meanwhile no thread is held."""
         chunks = await self.compute(split_documents, [resume.text, *(job.text for job in jobs)])
-        vectors = await self.services.embeddings.aembed_array(flat(chunks), on_progress=seen)
-        return await self.compute(lambda: rank_by_vectors(resume, jobs, pool(chunks, vectors), top_k))
+        rows = await self.services.embeddings.aembed_array(flat(chunks), on_progress=seen)
+        vectors = DocumentVectors.of(chunks, rows)
+        return await self.compute(lambda: rank_by_vectors(resume, jobs, vectors, top_k))
 
     async def compute(self, function: Callable[..., Result], *args: Any) -> Result:
         """Run what keeps a processor busy in a thread, when its turn comes."""

@@ -6,6 +6,10 @@ A claim is a group of words that say the same; an edit may change the word and n
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _FLAGS = re.IGNORECASE
 
@@ -82,9 +86,15 @@ ORDERS = re.compile(
 """Words to whoever reads a resume with a language model."""
 
 
-def raised_claim(new: str, *sources: str) -> str | None:
-    """The first words of an edit that claim what no source claims, or nothing."""
-    for pattern in RAISED.values():
+def raised_claim(new: str, *sources: str, groups: Iterable[str] = RAISED) -> str | None:
+    """The first words of a text that claim what no source claims, or nothing.
+
+    Args:
+        new: the text.
+        sources: what may prove it.
+        groups: those of `RAISED` to look at.
+    """
+    for pattern in map(RAISED.__getitem__, groups):
         found = pattern.search(new)
         if found and not any(pattern.search(source) for source in sources):
             return found.group()

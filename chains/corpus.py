@@ -69,7 +69,7 @@ def load_corpus(
     index = blocks.load(list(corpus))
     for missing in _missing(corpus, index, on_progress):
         vectors = document_vectors(list(missing.values()), embeddings)
-        index.add(list(missing), vectors, [extra_of(text) for text in missing.values()])
+        index.add(list(missing), vectors.pooled(), [extra_of(text) for text in missing.values()])
     blocks.save(index)
     return index
 
@@ -87,7 +87,7 @@ async def aload_corpus(
     index = await blocks.aload(list(corpus))
     for missing in _missing(corpus, index, on_progress):
         vectors = await adocument_vectors(list(missing.values()), embeddings)
-        index.add(list(missing), vectors, [extra_of(text) for text in missing.values()])
+        index.add(list(missing), vectors.pooled(), [extra_of(text) for text in missing.values()])
     await blocks.asave(index)
     return index
 

@@ -19,7 +19,7 @@ from chains.schemas import RefusedEdit
 from chains.taxonomy import find_skills, is_tool, skill_names, starts_sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from chains.resume_facts import Span
     from chains.schemas import Edit
@@ -149,16 +149,35 @@ def _stands(words: str, text: str) -> bool:
 
 
 def _names(case: _Case) -> str | None:
-    """A name is told by its capitals: one at the start of a sentence passes, and in German most nouns do."""
     before = case.resume[: case.start][-_REACH:]
-    text = before + case.new
-    said = {_base(found.group()) for found in _WORD.finditer(case.source)}
-    skills = {at for skill in find_skills(text) for at in range(skill.start, skill.end)}
-    for found in _WORD.finditer(text, len(before)):
+    name = next(_unknown_names(case.new, case.source, before, is_german=case.language == "de"), None)
+    return f"the resume does not say {name} of this" if name else None
+
+
+def _unknown_names(text: str, source: str, before: str, *, is_german: bool) -> Iterator[str]:
+    """A name is told by its capitals: one at the start of a sentence passes, and in German most nouns do."""
+    whole = before + text
+    said = {_base(found.group()) for found in _WORD.finditer(source)}
+    skills = {at for skill in find_skills(whole) for at in range(skill.start, skill.end)}
+    for found in _WORD.finditer(whole, len(before)):
         is_known = _base(found.group()) in said or found.start() in skills
-        if not is_known and _is_name(text, found, is_german=case.language == "de"):
-            return f"the resume does not say {found.group()} of this"
-    return None
+        if not is_known and _is_name(whole, found, is_german=is_german):
+            yield found.group()
+
+
+def unknown_numbers(text: str, source: str) -> Iterator[str]:
+    """Yield the numbers and dates of a text that its source does not hold, whatever they count."""
+    language = language_of(source)
+    known = {quantity.value for quantity in quantities(source, language)}
+    yield from (f"{quantity.value:f}" for quantity in quantities(text, language) if quantity.value not in known)
+    yield from (date for date in dates(text) if date not in dates(source))
+
+
+def unknown_claims(text: str, source: str) -> Iterator[str]:
+    """Yield names, ranks and degrees that a source does not hold; a skill's name is not judged here."""
+    yield from _unknown_names(text, source, "", is_german=language_of(source) == "de")
+    raised = raised_claim(text, source, groups=("rank", "degree", "honours"))
+    yield from [raised] if raised else []
 
 
 def _is_name(text: str, found: re.Match[str], *, is_german: bool) -> bool:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from chains.documents import Document
     from chains.pair_cache import ResultStore
-    from chains.vectors import ArrayEmbeddings, Matrix
+    from chains.vectors import ArrayEmbeddings, DocumentVectors
 
 EDITING_VERSION = 3
 
@@ -100,17 +100,17 @@ class _Draft:
         """The ad, the resume as it is, and the resume with all edits made."""
         return [self._job.text, self._resume.text, self._edited.text]
 
-    def result(self, vectors: Matrix) -> OptimizationResult:
-        before = self._match(self._resume, vectors[[1, 0]])
+    def result(self, vectors: DocumentVectors) -> OptimizationResult:
+        before = self._match(self._resume, vectors.take([1, 0]))
         return OptimizationResult(
             edits=self._kept,
             refused=self._refused,
             findings=resume_findings(self._resume.text, self._job.text),
             skills_missing=before.skills_missing,
             score_before=before.score,
-            score_after=self._match(self._edited, vectors[[2, 0]]).score,
+            score_after=self._match(self._edited, vectors.take([2, 0])).score,
             optimized_by=self._author,
         )
 
-    def _match(self, resume: Document, vectors: Matrix) -> MatchResult:
+    def _match(self, resume: Document, vectors: DocumentVectors) -> MatchResult:
         return pair_result(resume, self._job, vectors)

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 
 from cache.clearing import aclear_entries, acount_entries, clear_entries, count_entries
 from cache.errors import ConfigurationError, InvalidKeyError, StoreError
+from cache.forgetting import Subject, acount_subject, aforget_subject, count_subject, forget_subject
 from cache.keys import Key, Kind, key_prefix, parse_key
+from cache.sealed_store import unsealed_store
 
 if TYPE_CHECKING:
+    from cache.forgetting import Receipt
     from cache.settings import CacheSettings
     from cache.stores.base import Store
 
@@ -161,6 +164,30 @@ class Admin:
         """Asynchronous twin of `clear`."""
         do = acount_entries if dry_run else aclear_entries
         return await do(self._store, key_prefix(kind, self._settings.namespace), wanted=self._is_of_namespace)
+
+    def forget(self, *, candidate: str | None = None, job: str | None = None, dry_run: bool = False) -> Receipt:
+        """Delete all that was made about a candidate or a job in this namespace; for an hour nothing more is kept.
+
+        Args:
+            candidate: the id that entries were made under (`cache.about`).
+            job: the same of a job; exactly one of both.
+            dry_run: only count.
+
+        Returns:
+            What was done, and how it was verified.
+
+        Raises:
+            ConfigurationError: not exactly one of both is given.
+            InvalidKeyError: the id is blank or too long.
+            StoreError: the store could not do it; ask again, what was deleted before stays deleted.
+        """
+        do = count_subject if dry_run else forget_subject
+        return do(unsealed_store(self._store), Subject.of(self._settings, candidate=candidate, job=job))
+
+    async def aforget(self, *, candidate: str | None = None, job: str | None = None, dry_run: bool = False) -> Receipt:
+        """Asynchronous twin of `forget`."""
+        do = acount_subject if dry_run else aforget_subject
+        return await do(unsealed_store(self._store), Subject.of(self._settings, candidate=candidate, job=job))
 
     def _is_of_namespace(self, key: Key) -> bool:
         return key.namespace == self._settings.namespace

@@ -66,7 +66,7 @@ _FORMATS: dict[Kind, tuple[str, tuple[str, ...]]] = {
 }
 _KINDS = {prefix: kind for kind, (prefix, _) in _FORMATS.items()}
 _ABSENT: dict[str, Any] = {"content_hash": "", "model": "", "user": None, "component": "", "tool": "", "node": ""}
-RESERVED_PREFIXES = frozenset(_KINDS) | {"lease"}
+RESERVED_PREFIXES = frozenset(_KINDS) | {"lease", "forgotten"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +303,11 @@ def _feed(state: _Hash, field: Field) -> None:
 def lease_key(key: str) -> str:
     """Where it stands who computes the value of a key: in the same slot of a cluster, and no key of an entry."""
     return f"lease:{{{key}}}"
+
+
+def tombstone_key(subject: str, tag: bytes) -> str:
+    """Where it stands that a candidate or a job was forgotten, by the tag of it in headers; no key of an entry."""
+    return f"forgotten:{subject}:{tag.hex()}"
 
 
 def key_tag(key: str) -> bytes:

@@ -30,6 +30,7 @@ from cache.stores.connections import Endpoint, again, translated
 from cache.stores.links import Link, within
 from cache.stores.merging import merged_info
 from cache.stores.slots import Address, SlotMap, grouped, slot_of
+from cache.stores.tombstones import keys_to_take_back, marks_of, taken_back
 from cache.stores.topology import Topology
 from cache.stores.urls import ServersUrl
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from cache.stores.base import Payload
     from cache.stores.commands import Command
+    from cache.stores.tombstones import Marks
 
     Asked = dict[Address, list[Command]]
     Got = dict[Address, list[Any] | StoreError]
@@ -107,12 +109,18 @@ class ClusterStore(Store):
     @override
     def mset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
         keys, size_bytes = _keys_and_size(key_value_pairs)
-        settled(self._ask(keys, commands.sets(key_value_pairs, ttl_s), size_bytes), _expect_ok)
+        answers = self._ask(keys, commands.sets(key_value_pairs, ttl_s), size_bytes)
+        if marks := marks_of(key_value_pairs):
+            self._take_back(marks)
+        settled(answers, _expect_ok)
 
     @override
     async def amset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
         keys, size_bytes = _keys_and_size(key_value_pairs)
-        settled(await self._aask(keys, commands.sets(key_value_pairs, ttl_s), size_bytes), _expect_ok)
+        answers = await self._aask(keys, commands.sets(key_value_pairs, ttl_s), size_bytes)
+        if marks := marks_of(key_value_pairs):
+            await self._atake_back(marks)
+        settled(answers, _expect_ok)
 
     @override
     def mdelete(self, keys: Sequence[str]) -> None:
@@ -217,6 +225,28 @@ class ClusterStore(Store):
     async def aclose(self) -> None:
         for link in list(self._links.values()):
             await link.aclose()
+
+    def _take_back(self, marks: Marks) -> None:
+        """Delete what was written about who was forgotten.
+
+        Tombstones are read once the write is done and not with it: they lie on other servers, which might answer
+        before the write has arrived.
+        """
+        found = self._ask(list(marks), commands.gets(list(marks)), 0)
+        lost = keys_to_take_back(marks, [answer.reply for answer in found])
+        self.mdelete(lost)
+        settled(found, commands.value_of)
+        if lost:
+            raise taken_back()
+
+    async def _atake_back(self, marks: Marks) -> None:
+        """Asynchronous twin of `_take_back`."""
+        found = await self._aask(list(marks), commands.gets(list(marks)), 0)
+        lost = keys_to_take_back(marks, [answer.reply for answer in found])
+        await self.amdelete(lost)
+        settled(found, commands.value_of)
+        if lost:
+            raise taken_back()
 
     def _expiry(self, size_bytes: int) -> float:
         return time.monotonic() + self._deadline.allowed_s(size_bytes)

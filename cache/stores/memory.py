@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from cache.clock import Clock, SystemClock
 from cache.stores.base import Attempt, LeasingStore
+from cache.stores.tombstones import keys_to_take_back, marks_of, taken_back
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -45,6 +46,7 @@ class MemoryStore(LeasingStore):
     @override
     def mset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
         expires_s = None if ttl_s is None else self._clock.monotonic_s() + ttl_s
+        marks = marks_of(key_value_pairs)
         with self._lock:
             for key, value in key_value_pairs:
                 self._drop(key)
@@ -52,6 +54,11 @@ class MemoryStore(LeasingStore):
                 self._size_bytes += len(key) + len(value)
             while self._size_bytes > self._max_bytes and self._entries:
                 self._drop(next(iter(self._entries)))
+            lost = keys_to_take_back(marks, [self._read(tombstone) for tombstone in marks])
+            for key in lost:
+                self._drop(key)
+        if lost:
+            raise taken_back()
 
     @override
     def mdelete(self, keys: Sequence[str]) -> None:
@@ -137,8 +144,10 @@ class MemoryStore(LeasingStore):
 
     @override
     def settle(self, key: str, value: Payload, token: bytes, *, ttl_s: int) -> None:
-        self.mset([(key, value)], ttl_s=ttl_s)
-        self.release([(key, token)])
+        try:
+            self.mset([(key, value)], ttl_s=ttl_s)
+        finally:
+            self.release([(key, token)])
 
     @override
     async def asettle(self, key: str, value: Payload, token: bytes, *, ttl_s: int) -> None:

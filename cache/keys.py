@@ -150,6 +150,11 @@ def key_prefix(kind: Kind | None, namespace: str | None) -> str:
     return "".join(f"{part}:" for part in parts)
 
 
+def segments_of(kind: Kind) -> tuple[str, ...]:
+    """What the keys of a kind say after its prefix, by the names in `Key`."""
+    return _FORMATS[kind][1]
+
+
 def named_prefix(kind: Kind, name: str, namespace: str | None) -> str:
     """The beginning that all keys of one model, tool or node in a namespace share.
 

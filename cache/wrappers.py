@@ -143,7 +143,7 @@ class FailOpenStore(ForwardingStore, SafeStore):
 
     @override
     def save(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None) -> bool:
-        part = self._part([key for key, _ in key_value_pairs], Direction.WRITE)
+        part = self._part_to_write(key_value_pairs)
         if not part.positions:
             return not key_value_pairs
         try:
@@ -155,7 +155,7 @@ class FailOpenStore(ForwardingStore, SafeStore):
 
     @override
     async def asave(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None) -> bool:
-        part = self._part([key for key, _ in key_value_pairs], Direction.WRITE)
+        part = self._part_to_write(key_value_pairs)
         if not part.positions:
             return not key_value_pairs
         try:
@@ -189,6 +189,16 @@ class FailOpenStore(ForwardingStore, SafeStore):
             return _Part(len(keys), range(len(keys)), allowed)
         return _Part(len(keys), [n for n, name in enumerate(names) if name in allowed], allowed)
 
+    def _part_to_write(self, pairs: Sequence[tuple[str, Payload]]) -> _Part:
+        """As `_part`; nothing of what would have to ask for tombstones on a server that is left alone."""
+        part = self._part([key for key, _ in pairs], Direction.WRITE)
+        if part.servers <= _NAMELESS:  # there is one server, and it keeps tombstones too
+            return part
+        tombstones = list(marks_of(pairs))
+        if all(self.breakers.of(name).allows(Direction.READ) for name in self.inner.servers_of(tombstones)):
+            return part
+        return _Part(len(pairs), [], set())
+
     def _all(self, keys: Sequence[str]) -> _Part:
         """All keys, where no server is left alone."""
         part = self._part(keys, Direction.READ)
@@ -217,6 +227,9 @@ class FailOpenStore(ForwardingStore, SafeStore):
         if direction is Direction.WRITE:
             self.counters.add(stored=error.n_done)
         return error.values
+
+
+_NAMELESS = frozenset({""})
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from cache.clearing import abatches, batches
 from cache.entry import HEADER_BYTES, peek_entry
-from cache.errors import ConfigurationError, EntryError
+from cache.errors import ConfigurationError, EntryError, StoreError
 from cache.keys import Key, Kind, key_prefix, key_tag, parse_key, tombstone_key
 from cache.subjects import SubjectKind, subject_tag
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 TOMBSTONE_TTL_S = 3600
 """Seconds that writes are taken back: longer than any computation that was running. An answer of a provider takes up to
 30 minutes, three tries of 600 s, which are the default of OpenAI's client; and an explained match waits for two."""
+_FULL = "out_of_memory"
 MOST_PASSES = 10
 """After which somebody writes about the forgotten all the time: what a pass finds is about to take itself back."""
 
@@ -205,11 +206,15 @@ def forget_subject(store: Store, subject: Subject) -> Receipt:
         StoreError: the store could not do it, and is to be asked again; what was deleted before stays deleted.
     """
     work = _Work(subject)
+    try:
+        _bury(store, subject)
+    except StoreError as error:
+        if error.reason != _FULL:
+            raise
+        work.passed(_sweep(store, subject), tombstone_stands=False)  # what is deleted makes room for the tombstone
     while work.goes_on:
-        store.mset([(subject.tombstone, subject.epitaph())], ttl_s=TOMBSTONE_TTL_S)
-        one = _Pass(subject)
-        for batch in batches(store.yield_keys(prefix=subject.prefix), subject.may_own):
-            store.mdelete(one.pick(batch, store.mpeek(batch, HEADER_BYTES)))
+        _bury(store, subject)
+        one = _sweep(store, subject)
         work.passed(one, tombstone_stands=store.mget([subject.tombstone]) != [None])
     return work.receipt()
 
@@ -217,28 +222,56 @@ def forget_subject(store: Store, subject: Subject) -> Receipt:
 async def aforget_subject(store: Store, subject: Subject) -> Receipt:
     """Asynchronous twin of `forget_subject`."""
     work = _Work(subject)
+    try:
+        await _abury(store, subject)
+    except StoreError as error:
+        if error.reason != _FULL:
+            raise
+        work.passed(await _asweep(store, subject), tombstone_stands=False)
     while work.goes_on:
-        await store.amset([(subject.tombstone, subject.epitaph())], ttl_s=TOMBSTONE_TTL_S)
-        one = _Pass(subject)
-        async for batch in abatches(store.ayield_keys(prefix=subject.prefix), subject.may_own):
-            await store.amdelete(one.pick(batch, await store.ampeek(batch, HEADER_BYTES)))
+        await _abury(store, subject)
+        one = await _asweep(store, subject)
         work.passed(one, tombstone_stands=await store.amget([subject.tombstone]) != [None])
     return work.receipt()
 
 
 def count_subject(store: Store, subject: Subject) -> Receipt:
     """What `forget_subject` would find now; changes nothing."""
-    work, one = _Work(subject, dry_run=True), _Pass(subject)
-    for batch in batches(store.yield_keys(prefix=subject.prefix), subject.may_own):
-        one.pick(batch, store.mpeek(batch, HEADER_BYTES))
-    work.passed(one, tombstone_stands=False)
+    work = _Work(subject, dry_run=True)
+    work.passed(_sweep(store, subject, dry_run=True), tombstone_stands=False)
     return work.receipt()
 
 
 async def acount_subject(store: Store, subject: Subject) -> Receipt:
     """Asynchronous twin of `count_subject`."""
-    work, one = _Work(subject, dry_run=True), _Pass(subject)
-    async for batch in abatches(store.ayield_keys(prefix=subject.prefix), subject.may_own):
-        one.pick(batch, await store.ampeek(batch, HEADER_BYTES))
-    work.passed(one, tombstone_stands=False)
+    work = _Work(subject, dry_run=True)
+    work.passed(await _asweep(store, subject, dry_run=True), tombstone_stands=False)
     return work.receipt()
+
+
+def _bury(store: Store, subject: Subject) -> None:
+    store.mset([(subject.tombstone, subject.epitaph())], ttl_s=TOMBSTONE_TTL_S)
+
+
+async def _abury(store: Store, subject: Subject) -> None:
+    await store.amset([(subject.tombstone, subject.epitaph())], ttl_s=TOMBSTONE_TTL_S)
+
+
+def _sweep(store: Store, subject: Subject, *, dry_run: bool = False) -> _Pass:
+    """Go through all keys once and delete what is about the subject."""
+    one = _Pass(subject)
+    for batch in batches(store.yield_keys(prefix=subject.prefix), subject.may_own):
+        found = one.pick(batch, store.mpeek(batch, HEADER_BYTES))
+        if not dry_run:
+            store.mdelete(found)
+    return one
+
+
+async def _asweep(store: Store, subject: Subject, *, dry_run: bool = False) -> _Pass:
+    """Asynchronous twin of `_sweep`."""
+    one = _Pass(subject)
+    async for batch in abatches(store.ayield_keys(prefix=subject.prefix), subject.may_own):
+        found = one.pick(batch, await store.ampeek(batch, HEADER_BYTES))
+        if not dry_run:
+            await store.amdelete(found)
+    return one

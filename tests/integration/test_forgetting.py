@@ -246,6 +246,22 @@ def test_an_evicting_server_loses_no_way_to_find_a_person() -> None:
         assert_gone(dump([server]), Subject.of(settings, candidate=PERSON))
 
 
+@each_world
+async def test_a_full_server_forgets_too(own_valkey: ValkeyServer, world: World) -> None:
+    """Where there is no room for the tombstone, what is deleted makes it; other errors are not taken for that."""
+    settings = settings_of()
+    async with open_on(own_valkey.url) as store:
+        with about(candidate=PERSON):
+            embeddings_on(store, settings).embed_documents([f"{MARKER} {k}" for k in range(2000)])
+        used = own_valkey.command("INFO", "memory").decode().partition("used_memory:")[2].split()[0]
+        own_valkey.command("CONFIG", "SET", "maxmemory", int(used) - 100_000)
+        with pytest.raises(StoreError, match="maxmemory"):
+            store.mset([("a", b"b")], ttl_s=1)
+        receipt = await forget(world, Admin(store, settings), candidate=PERSON)
+    assert (receipt.count, receipt.is_verified, receipt.n_passes) == (2000, True, 2)
+    assert_gone(dump([own_valkey]), Subject.of(settings, candidate=PERSON))
+
+
 def test_a_server_that_fails_in_the_middle_shows_and_a_second_call_completes() -> None:
     """An error is not taken for having forgotten; what was deleted stays deleted, and calling again does the rest."""
     settings = settings_of()

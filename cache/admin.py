@@ -177,7 +177,7 @@ class Admin:
         return await do(self._store, key_prefix(kind, self._settings.namespace), wanted=self._wanted(kind, model, user))
 
     def forget(self, *, candidate: str | None = None, job: str | None = None, dry_run: bool = False) -> Receipt:
-        """Delete all that was made about a candidate or a job in this namespace; for an hour nothing more is kept.
+        """Delete all that was made about a candidate or a job in this namespace; for two hours nothing more is kept.
 
         Args:
             candidate: the id that entries were made under (`cache.about`).

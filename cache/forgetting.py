@@ -6,8 +6,8 @@
 3. That is done again until one pass finds nothing and the tombstone still stands.
 
 There is no index of who is where, which an evicting server could lose: the entries themselves say it. A tombstone that
-is evicted is put again with each pass. While one stands, nothing about the forgotten is kept, whoever asks: for an hour
-they are served without the cache.
+is evicted is put again with each pass. While one stands, nothing about the forgotten is kept, whoever asks: for two
+hours they are served without the cache.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from cache.settings import CacheSettings
     from cache.stores.base import Store
 
-TOMBSTONE_TTL_S = 3600
+TOMBSTONE_TTL_S = 7200
 """Seconds that writes are taken back: longer than any computation that was running. An answer of a provider takes up to
-30 minutes, three tries of 600 s, which are the default of OpenAI's client; and an explained match waits for two."""
-_FULL = "out_of_memory"
+30 minutes, three tries of 600 s, which are the defaults of OpenAI's client; and an explained match waits for two."""
 MOST_PASSES = 10
 """After which somebody writes about the forgotten all the time: what a pass finds is about to take itself back."""
+_FULL = "out_of_memory"
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,7 +162,7 @@ async def clear_all(backend: Has, *, dry_run: OnlyCount) -> ClearResponse:
 
 
 async def forget(body: ForgetRequest, backend: Has, *, dry_run: OnlyCount) -> ForgetResponse:
-    """Delete all that was made about a candidate or a job in this namespace; for an hour nothing more is kept."""
+    """Delete all that was made about a candidate or a job in this namespace; for two hours nothing more is kept."""
     return await backend.forget(body, dry_run=dry_run)
 
 

@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
+from pydantic import SecretStr
 
 from cache import CacheBackedEmbeddings, CacheSettings, MemoryStore, StoreError, about, store_from_url
 from cache.admin import Admin
@@ -302,6 +303,20 @@ def test_memory_and_foreign_stores_forget_too() -> None:
     assert Admin(memory, settings).forget(candidate=PERSON).count == 6
     assert fill(memory, settings, PERSON, MARKER) == [False, False, False]
     assert list(memory.yield_keys()) == [Subject.of(settings, candidate=PERSON).tombstone]
+
+
+@each_world
+async def test_sealed_entries_are_found_without_opening_them(world: World) -> None:
+    """Tags stay readable, so who has none of the keys any more can still forget; the tombstone is not sealed."""
+    sealing = settings_of().model_copy(update={"encryption_keys": (SecretStr("A" * 43),)})
+    memory = MemoryStore()
+    assert fill(memory, sealing, PERSON, MARKER) == [True, True, True]
+    assert fill(memory, sealing, OTHER, "somebody else") == [True, True, True]
+    assert not [value for value in memory.mget(list(memory.yield_keys())) if MARKER.encode() in (value or b"")]
+    receipt = await forget(world, Admin(memory, settings_of()), candidate=PERSON)
+    assert (receipt.count, receipt.is_verified) == (6, True)
+    assert fill(memory, sealing, PERSON, MARKER) == [False, False, False]
+    assert fill(memory, sealing, OTHER, "somebody else") == [True, True, True]
 
 
 @pytest.mark.parametrize("subject", [{}, {"candidate": "a", "job": "b"}])

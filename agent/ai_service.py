@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from cache.subjects import about, about_texts
 from chains.errors import ModelError
 from chains.matching import rank_by_vectors, rank_jobs
 from chains.schemas import MatchResult, OptimizationResult
@@ -60,63 +61,128 @@ class AIService:
         self.services = services
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
-    async def get_embeddings(self, texts: Sequence[str], session_id: str | None = None) -> list[list[float]]:
+    async def get_embeddings(
+        self,
+        texts: Sequence[str],
+        session_id: str | None = None,
+        *,
+        candidate: str | None = None,
+        job: str | None = None,
+    ) -> list[list[float]]:
         """Embed texts: each is looked up, and only those that are missing are sent to the model.
 
         A blank text gets the zero vector. The session is noted as having asked; it is no part of any key, so that
         all sessions share what one of them has paid for.
 
-        Raises:
-            InvalidKeyError: the session id cannot be used.
-        """
-        return (await self.embed(texts, session_id)).result.tolist()  # type: ignore[no-any-return]  # numpy's Any
+        Args:
+            texts: what to embed.
+            session_id: who asks.
+            candidate: the id that the vectors can be forgotten by; without one they are about nobody.
+            job: the same of a job.
 
-    async def embed(self, texts: Sequence[str], session_id: str | None = None) -> Answer[FloatArray]:
+        Raises:
+            InvalidKeyError: the session id, or another one, cannot be used.
+        """
+        return (await self.embed(texts, session_id, candidate=candidate, job=job)).result.tolist()  # type: ignore[no-any-return]  # numpy's Any
+
+    async def embed(
+        self,
+        texts: Sequence[str],
+        session_id: str | None = None,
+        *,
+        candidate: str | None = None,
+        job: str | None = None,
+    ) -> Answer[FloatArray]:
         """As `get_embeddings`, as float32 of shape (n, d), and whether they were in the cache."""
         seen = _Seen()
-        vectors = await self.services.embeddings.aembed_array(texts, on_progress=seen)
+        with about(candidate=candidate, job=job):
+            vectors = await self.services.embeddings.aembed_array(texts, on_progress=seen)
         if session_id is not None:
             await self._note(session_id, n_texts=len(texts))
         return Answer(vectors, seen.found)
 
     async def analyze_job_match(
-        self, resume_text: str, job_description: str, user_id: str | None = None
+        self,
+        resume_text: str,
+        job_description: str,
+        user_id: str | None = None,
+        *,
+        candidate: str | None = None,
+        job: str | None = None,
     ) -> MatchResult:
         """How well a resume fits an ad; kept for the user.
 
+        Args:
+            resume_text: the resume.
+            job_description: the ad.
+            user_id: whose result it is.
+            candidate: the id that all of it can be forgotten by; without one the resume's text is (`id_of_text`).
+            job: the same of the job.
+
         Raises:
-            PromptInputError: a text is blank.
+            PromptInputError: a text is blank, or an id cannot be used.
             InvalidKeyError: the user's name cannot be used.
         """
-        return (await self.match(resume_text, job_description, user_id)).result
+        return (await self.match(resume_text, job_description, user_id, candidate=candidate, job=job)).result
 
-    async def match(self, resume_text: str, job_description: str, user_id: str | None = None) -> Answer[MatchResult]:
+    async def match(
+        self,
+        resume_text: str,
+        job_description: str,
+        user_id: str | None = None,
+        *,
+        candidate: str | None = None,
+        job: str | None = None,
+    ) -> Answer[MatchResult]:
         """As `analyze_job_match`, and whether the result was in the cache."""
         kept = await self.services.cache.get_cached_job_match_result(resume_text, job_description, user_id)
-        request = {"resume": resume_text, "job": job_description, "user": user_id}
+        request = {
+            "resume": resume_text, "job": job_description, "user": user_id, "candidate": candidate, "job_id": job
+        }  # fmt: skip
         return await self._answer(MatchResult, kept, self.services.match_chain, request)
 
     async def optimize_resume(
-        self, resume_text: str, job_description: str, user_id: str | None = None
+        self,
+        resume_text: str,
+        job_description: str,
+        user_id: str | None = None,
+        *,
+        candidate: str | None = None,
+        job: str | None = None,
     ) -> OptimizationResult:
         """Edits that make a resume say better what it shows; kept for the user.
 
+        Args:
+            resume_text: the resume.
+            job_description: the ad.
+            user_id: whose result it is.
+            candidate: the id that all of it can be forgotten by; without one the resume's text is (`id_of_text`).
+            job: the same of the job.
+
         Raises:
-            PromptInputError: a text is blank.
+            PromptInputError: a text is blank, or an id cannot be used.
             InvalidKeyError: the user's name cannot be used.
         """
-        return (await self.optimize(resume_text, job_description, user_id)).result
+        return (await self.optimize(resume_text, job_description, user_id, candidate=candidate, job=job)).result
 
     async def optimize(
-        self, resume_text: str, job_description: str, user_id: str | None = None
+        self,
+        resume_text: str,
+        job_description: str,
+        user_id: str | None = None,
+        *,
+        candidate: str | None = None,
+        job: str | None = None,
     ) -> Answer[OptimizationResult]:
         """As `optimize_resume`, and whether the result was in the cache."""
         kept = await self.services.cache.get_cached_optimization_result(resume_text, job_description, user_id)
-        request = {"resume": resume_text, "job": job_description, "user": user_id}
+        request = {
+            "resume": resume_text, "job": job_description, "user": user_id, "candidate": candidate, "job_id": job
+        }  # fmt: skip
         return await self._answer(OptimizationResult, kept, self.services.optimize_chain, request)
 
     async def rank(
-        self, resume: Document, jobs: Sequence[Document], top_k: int | None = None
+        self, resume: Document, jobs: Sequence[Document], top_k: int | None = None, *, candidate: str | None = None
     ) -> Answer[list[MatchResult]]:
         """Rank job ads for a resume, the best first, and whether the vectors were in the cache.
 
@@ -124,9 +190,11 @@ class AIService:
             resume: the resume.
             jobs: the ads; their paths come back as `source`.
             top_k: how many to give; `None` gives all.
+            candidate: the id that the vectors can be forgotten by; without one the resume's text is.
         """
         seen = _Seen()
-        ranking = await (self._rank_here if self.services.is_local else self._rank)(resume, jobs, top_k, seen)
+        with about_texts(resume.text, candidate=candidate):
+            ranking = await (self._rank_here if self.services.is_local else self._rank)(resume, jobs, top_k, seen)
         return Answer(ranking, seen.found)
 
     async def _rank_here(

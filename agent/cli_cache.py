@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +19,7 @@ from cache.admin import Admin, Status, kind_of
 from cache.deadline import Deadline
 from cache.doctor import examine
 from cache.stores import store_from_url
+from cache.subjects import id_of_text
 from cache.viewing import view_entry
 
 if TYPE_CHECKING:
@@ -26,6 +29,9 @@ cache_app = typer.Typer(no_args_is_help=True, help="Look into the cache, and cle
 _out = Output()
 _PATIENT = Deadline(base_s=5.0)
 
+ResumeFile = Annotated[
+    Path | None, typer.Option("--resume", exists=True, dir_okay=False, help="The resume of a candidate without an id.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print data.")]
 
 
@@ -67,6 +73,10 @@ def clear(
         str | None, typer.Argument(help="embedding, openai_response, job_match, ...; all without it.")
     ] = None,
     *,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Only of these models: * and ? stand for others.")
+    ] = None,
+    user: Annotated[str | None, typer.Option("--user", help="Only of this user, whose name is taken as it is.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     url: Url = None,
@@ -75,14 +85,48 @@ def clear(
     chosen = kind_of(kind) if kind else None
     store, settings = _open(url)
     with store:
-        admin = Admin(store, settings)
+        clear_them = partial(Admin(store, settings).clear, chosen, model=model, user=user)
         what = f"{chosen or 'all'} entries of namespace {settings.namespace or '(none)'}"
         if dry_run:
-            _show(f"{admin.clear(chosen, dry_run=True)} {what} would be deleted")
+            _show(f"{clear_them(dry_run=True)} {what} would be deleted")
             return
         if not yes:
-            typer.confirm(f"Delete {admin.clear(chosen, dry_run=True)} {what}?", abort=True)
-        _show(f"{admin.clear(chosen)} {what} deleted")
+            typer.confirm(f"Delete {clear_them(dry_run=True)} {what}?", abort=True)
+        _show(f"{clear_them()} {what} deleted")
+
+
+@cache_app.command()
+def forget(
+    *,
+    candidate: Annotated[str | None, typer.Option("--candidate", help="The id of a candidate.")] = None,
+    job: Annotated[str | None, typer.Option("--job", help="The id of a job.")] = None,
+    resume: ResumeFile = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """Delete all that was made about a candidate or a job, and print the receipt; 1 when something may be left."""
+    if resume is not None:
+        if candidate is not None:
+            raise typer.BadParameter("expected --candidate or --resume, and not both")
+        from chains.documents import read_document  # noqa: PLC0415  loads more than --help should wait for
+
+        candidate = id_of_text(read_document(resume).text)
+    store, settings = _open(url)
+    with store:
+        admin = Admin(store, settings)
+        receipt = admin.forget(candidate=candidate, job=job, dry_run=True)
+        if not dry_run:
+            if not yes:
+                what = f"{receipt.count} entries about the {receipt.subject}"
+                typer.confirm(f"Delete {what} in namespace {settings.namespace or '(none)'}?", abort=True)
+            receipt = admin.forget(candidate=candidate, job=job)
+    if as_json:
+        _show(json.dumps(asdict(receipt), indent=2))
+    else:
+        _print_pairs(asdict(receipt))
+    raise typer.Exit(0 if dry_run or receipt.is_verified else 1)
 
 
 @cache_app.command()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
+from cache.subjects import about_texts
 from chains.documents import read_document, read_documents
 from chains.matching import rank_by_vectors
 from chains.schemas import MatchResult
@@ -101,7 +102,10 @@ def rank_files(
     """
     document, ads = read_document(resume), read_documents(jobs)
     started_s = time.perf_counter()
-    vectors = document_vectors([document.text, *(ad.text for ad in ads)], services.embeddings, on_progress=on_progress)
+    with about_texts(document.text):
+        vectors = document_vectors(
+            [document.text, *(ad.text for ad in ads)], services.embeddings, on_progress=on_progress
+        )
     elapsed_ms = 1000 * (time.perf_counter() - started_s)
     report = CacheReport.of(services.embeddings.counts(), elapsed_ms)
     ranking = rank_by_vectors(document, ads, vectors, top)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
+from fnmatch import translate
 from typing import TYPE_CHECKING
 
 from cache.clearing import aclear_entries, acount_entries, clear_entries, count_entries
 from cache.errors import ConfigurationError, InvalidKeyError, StoreError
-from cache.keys import CACHED_KINDS, Key, Kind, key_prefix, parse_key
+from cache.forgetting import Subject, acount_subject, aforget_subject, count_subject, forget_subject
+from cache.keys import CACHED_KINDS, Key, Kind, hashed_user, key_prefix, parse_key, segments_of
 from cache.reporting import Usage, slot_keys, sum_up
+from cache.sealed_store import unsealed_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cache.forgetting import Receipt
     from cache.settings import CacheSettings
     from cache.stores.base import Store
 
@@ -148,30 +153,77 @@ class Admin:
             return tally.failed(error)
         return tally.stats(info, raws)
 
-    def clear(self, kind: Kind | None = None, *, dry_run: bool = False) -> int:
+    def clear(
+        self, kind: Kind | None = None, *, model: str | None = None, user: str | None = None, dry_run: bool = False
+    ) -> int:
         """Delete the entries of a kind, or of all kinds, in this namespace; counts stay unless they are the kind.
 
         Args:
             kind: `None` is all that is cached.
+            model: only entries of models of this name, in which `*` and `?` stand for any other characters.
+            user: only entries of the user of exactly this name.
             dry_run: only count them.
 
         Returns:
             How many were deleted, or would be.
 
         Raises:
+            ConfigurationError: entries of the kind have no model, or no user.
             StoreError: the store could not do it.
         """
         do = count_entries if dry_run else clear_entries
-        return do(self._store, key_prefix(kind, self._settings.namespace), wanted=self._wanted(kind))
+        return do(self._store, key_prefix(kind, self._settings.namespace), wanted=self._wanted(kind, model, user))
 
-    async def aclear(self, kind: Kind | None = None, *, dry_run: bool = False) -> int:
+    async def aclear(
+        self, kind: Kind | None = None, *, model: str | None = None, user: str | None = None, dry_run: bool = False
+    ) -> int:
         """Asynchronous twin of `clear`."""
         do = acount_entries if dry_run else aclear_entries
-        return await do(self._store, key_prefix(kind, self._settings.namespace), wanted=self._wanted(kind))
+        return await do(self._store, key_prefix(kind, self._settings.namespace), wanted=self._wanted(kind, model, user))
 
-    def _wanted(self, kind: Kind | None) -> Callable[[Key], bool]:
+    def forget(self, *, candidate: str | None = None, job: str | None = None, dry_run: bool = False) -> Receipt:
+        """Delete all that was made about a candidate or a job in this namespace; for two hours nothing more is kept.
+
+        Args:
+            candidate: the id that entries were made under (`cache.about`).
+            job: the same of a job; exactly one of both.
+            dry_run: only count.
+
+        Returns:
+            What was done, and how it was verified.
+
+        Raises:
+            ConfigurationError: not exactly one of both is given.
+            InvalidKeyError: the id is blank or too long.
+            StoreError: the store could not do it; ask again, what was deleted before stays deleted.
+        """
+        do = count_subject if dry_run else forget_subject
+        return do(unsealed_store(self._store), Subject.of(self._settings, candidate=candidate, job=job))
+
+    async def aforget(self, *, candidate: str | None = None, job: str | None = None, dry_run: bool = False) -> Receipt:
+        """Asynchronous twin of `forget`."""
+        do = acount_subject if dry_run else aforget_subject
+        return await do(unsealed_store(self._store), Subject.of(self._settings, candidate=candidate, job=job))
+
+    def _wanted(self, kind: Kind | None, model: str | None, user: str | None) -> Callable[[Key], bool]:
+        """Say which keys are meant: each is taken apart first, so that no name can reach beyond its own segment."""
+        for name, given in (("model", model), ("user", user)):
+            if given is not None and kind is not None and name not in segments_of(kind):
+                raise ConfigurationError(f"clear: entries of kind {kind} have no {name}")
+        is_of_model = None if model is None else re.compile(translate(model.replace("[", "[[]")), re.DOTALL).match
+        hashed = hashed_user(user, self._settings.secret_bytes())
+
         kinds = CACHED_KINDS if kind is None else (kind,)
-        return lambda key: key.namespace == self._settings.namespace and key.kind in kinds
+
+        def is_wanted(key: Key) -> bool:
+            return (
+                key.kind in kinds
+                and key.namespace == (self._settings.namespace or None)
+                and (is_of_model is None or ("model" in segments_of(key.kind) and bool(is_of_model(key.model))))
+                and (user is None or key.user == hashed)
+            )
+
+        return is_wanted
 
 
 class _Tally:

@@ -33,7 +33,7 @@ WRITE_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 5.0
 _MOST_DOUBLINGS = 10
 # The server is reachable, or the fault is on this side: no reason to leave the server alone.
-_HARMLESS = frozenset({"wrong_type", "pool_exhausted", "client", "response", "no_permission", "try_again"})
+_HARMLESS = frozenset({"wrong_type", "pool_exhausted", "client", "response", "no_permission", "try_again", "forgotten"})
 _DOUBTFUL = frozenset({"loop_late"})
 _WRITES_ONLY = frozenset({"read_only", "out_of_memory"})
 

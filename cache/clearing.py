@@ -39,7 +39,7 @@ def clear_entries(store: Store, prefix: str, *, wanted: Wanted = _any_key) -> in
         StoreError: the store could not do it; what was deleted before stays deleted.
     """
     n_deleted = 0
-    for batch in _batches(store.yield_keys(prefix=prefix), wanted):
+    for batch in batches(store.yield_keys(prefix=prefix), wanted):
         ours = _ours(batch, store.mpeek(batch, len(MAGIC)))
         store.mdelete(ours)
         n_deleted += len(ours)
@@ -49,7 +49,7 @@ def clear_entries(store: Store, prefix: str, *, wanted: Wanted = _any_key) -> in
 async def aclear_entries(store: Store, prefix: str, *, wanted: Wanted = _any_key) -> int:
     """Asynchronous twin of `clear_entries`."""
     n_deleted = 0
-    async for batch in _abatches(store.ayield_keys(prefix=prefix), wanted):
+    async for batch in abatches(store.ayield_keys(prefix=prefix), wanted):
         ours = _ours(batch, await store.ampeek(batch, len(MAGIC)))
         await store.amdelete(ours)
         n_deleted += len(ours)
@@ -58,17 +58,17 @@ async def aclear_entries(store: Store, prefix: str, *, wanted: Wanted = _any_key
 
 def count_entries(store: Store, prefix: str, *, wanted: Wanted = _any_key) -> int:
     """How many entries `clear_entries` would delete."""
-    batches = _batches(store.yield_keys(prefix=prefix), wanted)
-    return sum(len(_ours(batch, store.mpeek(batch, len(MAGIC)))) for batch in batches)
+    found = batches(store.yield_keys(prefix=prefix), wanted)
+    return sum(len(_ours(batch, store.mpeek(batch, len(MAGIC)))) for batch in found)
 
 
 async def acount_entries(store: Store, prefix: str, *, wanted: Wanted = _any_key) -> int:
     """Asynchronous twin of `count_entries`."""
-    batches = _abatches(store.ayield_keys(prefix=prefix), wanted)
-    return sum([len(_ours(batch, await store.ampeek(batch, len(MAGIC)))) async for batch in batches])
+    found = abatches(store.ayield_keys(prefix=prefix), wanted)
+    return sum([len(_ours(batch, await store.ampeek(batch, len(MAGIC)))) async for batch in found])
 
 
-def _batches(keys: Iterator[str], wanted: Wanted) -> Iterator[list[str]]:
+def batches(keys: Iterator[str], wanted: Wanted) -> Iterator[list[str]]:
     """The wanted keys; those that came before a failure are given before it is raised."""
     batch: list[str] = []
     failure: StoreError | None = None
@@ -87,7 +87,8 @@ def _batches(keys: Iterator[str], wanted: Wanted) -> Iterator[list[str]]:
         raise failure
 
 
-async def _abatches(keys: AsyncIterator[str], wanted: Wanted) -> AsyncIterator[list[str]]:
+async def abatches(keys: AsyncIterator[str], wanted: Wanted) -> AsyncIterator[list[str]]:
+    """Asynchronous twin of `batches`."""
     batch: list[str] = []
     failure: StoreError | None = None
     try:

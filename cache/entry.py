@@ -28,11 +28,14 @@ from __future__ import annotations
 import struct
 import zlib
 from enum import IntEnum, IntFlag
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from cache.errors import DecodeError, EntryVersionError
+
+if TYPE_CHECKING:
+    from cache.stores.base import Payload
 
 MAGIC = b"RCE1"
 VERSION = 1
@@ -43,7 +46,8 @@ _CHECKSUM_AT, _SCALE_AT = 60, 20
 _STRUCT = struct.Struct("<4sBBBBIIIIfI8s8s8sII")
 _WORD = struct.Struct("<I")
 _FLOAT = struct.Struct("<f")
-_FLAGS_AT, _OF_VALUE_AT, _KEY_ID_AT, _KEY_TAG_AT, _SIZE_AT = 5, 16, 28, 32, 56
+_FLAGS_AT, _OF_VALUE_AT, _KEY_ID_AT, _KEY_TAG_AT, _CANDIDATE_AT, _SIZE_AT = 5, 16, 28, 32, 40, 56
+_NO_TAGS = bytes(2 * TAG_BYTES)
 _HEAD_OF_OTHERS = (MAGIC + VERSION.to_bytes()).ljust(HEADER_BYTES, b"\0")
 # Stand in for a sealed entry that does not open; too short to be entries.
 SEAL_IS_BROKEN = MAGIC + b" broken"
@@ -205,6 +209,14 @@ def peek_entry(head: bytes, key_tag: bytes) -> Peeked:
     if fields[11] != key_tag:
         raise DecodeError("the entry belongs to another key")
     return Peeked(HEADER_BYTES + int(fields[14]), SubjectTags(fields[12], fields[13]))
+
+
+def tags_of(raw: Payload) -> SubjectTags:
+    """Whom the bytes are about, sealed or not, by their header alone; nobody where they are no entry."""
+    both = raw[_CANDIDATE_AT:_SIZE_AT]
+    if both == _NO_TAGS or len(raw) < HEADER_BYTES or raw[: len(MAGIC)] != MAGIC:
+        return ABOUT_NOBODY
+    return SubjectTags(bytes(both[:TAG_BYTES]), bytes(both[TAG_BYTES:]))
 
 
 def readable_head(entry: bytes, key_id: bytes, overhead_bytes: int) -> bytes:

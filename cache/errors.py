@@ -11,6 +11,7 @@ CacheError
 │  ├─ StoreConnectionError                     refused, reset, unresolved, not authenticated
 │  ├─ StoreTimeoutError                        no complete answer within the deadline
 │  ├─ StoreResponseError                       the server answered with an error
+│  ├─ ForgottenError                           the write was taken back: whom it is about was forgotten
 │  └─ PartialFailureError                      some servers of a store failed, and others did not
 └─ EntryError                                  the bytes of an entry cannot be used
    ├─ DecodeError                              damaged, foreign, or of another key
@@ -86,6 +87,12 @@ class StoreResponseError(StoreError):
     """The server answered with an error."""
 
     reason = "response"
+
+
+class ForgottenError(StoreError):
+    """The write was taken back, as whom it is about was forgotten a short while ago."""
+
+    reason = "forgotten"
 
 
 class PartialFailureError(StoreError):

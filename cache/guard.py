@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from cache.breaker import Breakers, Direction
 from cache.errors import PartialFailureError, StoreError
+from cache.stores.tombstones import marks_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from cache.counters import Counters
-    from cache.stores.base import Store
+    from cache.stores.base import Payload, Store
 
 T = TypeVar("T")
 _FIRST = range(1)
@@ -73,6 +74,16 @@ class Guard:
         if len(allowed) == len(servers):
             return Part(len(keys), range(len(keys)), allowed)
         return Part(len(keys), [n for n, name in enumerate(names) if name in allowed], allowed)
+
+    def part_to_write(self, pairs: Sequence[tuple[str, Payload]]) -> Part:
+        """As `part`; nothing of what would have to ask for tombstones on a server that is left alone."""
+        part = self.part([key for key, _ in pairs], Direction.WRITE)
+        if all(not server for server in part.servers):  # there is one server, and it keeps tombstones too
+            return part
+        tombstones = list(marks_of(pairs))
+        if all(self._breakers.of(name).allows(Direction.READ) for name in self._store.servers_of(tombstones)):
+            return part
+        return Part(len(pairs), [], set())
 
     def succeeded(self, direction: Direction, part: Part, *, but: Sequence[StoreError] = ()) -> None:
         """Take note of servers that did what they were asked: all but those that failed."""

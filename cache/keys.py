@@ -77,7 +77,7 @@ _ABSENT: dict[str, Any] = {
 }  # fmt: skip
 CACHED_KINDS = tuple(kind for kind in Kind if kind is not Kind.STATS)
 """The kinds whose entries are what a cache is for."""
-RESERVED_PREFIXES = frozenset(_KINDS) | {"lease"}
+RESERVED_PREFIXES = frozenset(_KINDS) | {"lease", "forgotten"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +161,11 @@ def key_prefix(kind: Kind | None, namespace: str | None) -> str:
     """The beginning that all keys of a kind in a namespace share; of all kinds when `kind` is `None`."""
     parts = (*_namespace_part(namespace), *((_FORMATS[kind][0],) if kind else ()))
     return "".join(f"{part}:" for part in parts)
+
+
+def segments_of(kind: Kind) -> tuple[str, ...]:
+    """What the keys of a kind say after its prefix, by the names in `Key`."""
+    return _FORMATS[kind][1]
 
 
 def named_prefix(kind: Kind, name: str, namespace: str | None) -> str:
@@ -325,6 +330,11 @@ def _feed(state: _Hash, field: Field) -> None:
 def lease_key(key: str) -> str:
     """Where it stands who computes the value of a key: in the same slot of a cluster, and no key of an entry."""
     return f"lease:{{{key}}}"
+
+
+def tombstone_key(subject: str, tag: bytes) -> str:
+    """Where it stands that a candidate or a job was forgotten, by the tag of it in headers; no key of an entry."""
+    return f"forgotten:{subject}:{tag.hex()}"
 
 
 def key_tag(key: str) -> bytes:

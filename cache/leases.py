@@ -92,7 +92,7 @@ class SafeLeases:
         """Write values and give back a lease; True only when the store has confirmed all of them."""
         if not self._guard.part([lease.key], Direction.WRITE).positions:
             return self._store.save(pairs, ttl_s=ttl_s)
-        part = self._guard.part([key for key, _ in pairs], Direction.WRITE)
+        part = self._guard.part_to_write(pairs)
         try:
             self._inner.settle(part.of(pairs), lease.holder, ttl_s=ttl_s)
         except StoreError as error:
@@ -104,7 +104,7 @@ class SafeLeases:
         """Asynchronous twin of `settle`."""
         if not self._guard.part([lease.key], Direction.WRITE).positions:
             return await self._store.asave(pairs, ttl_s=ttl_s)
-        part = self._guard.part([key for key, _ in pairs], Direction.WRITE)
+        part = self._guard.part_to_write(pairs)
         try:
             await self._inner.asettle(part.of(pairs), lease.holder, ttl_s=ttl_s)
         except StoreError as error:

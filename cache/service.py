@@ -1,7 +1,7 @@
 """`CacheService`: all six kinds of entry behind one object, under the documented names.
 
 Its methods are asynchronous; `SyncCacheService` has the same ones for blocking callers. A lookup answers `None` and a
-write `False` when the store cannot do it; a failing store raises nothing here, but for `find_session`.
+write `False` when the store cannot do it; a failing store raises nothing here, but for `find_session` and `forget`.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from cache.embeddings import CacheBackedEmbeddings
+    from cache.forgetting import Receipt
     from cache.wrappers import FailOpenStore
 
 _COMPONENT = "cache"
@@ -241,6 +242,16 @@ class CacheService(_Service):
             await self._reports.aset(self._report_key(), report)
         return report
 
+    async def forget(self, *, candidate: str | None = None, job: str | None = None) -> Receipt:
+        """Delete all that was made about a candidate or a job (see `Admin.forget`).
+
+        Raises:
+            ConfigurationError: not exactly one of both is given.
+            InvalidKeyError: the id is blank or too long.
+            StoreError: the store could not do it: here a failure shows, as forgetting must not seem done.
+        """
+        return await self._admin.aforget(candidate=candidate, job=job)
+
     async def clear_cache_by_prefix(self, prefix: str) -> bool:
         """Delete all entries of a kind, by its long name; True only when the store has done it.
 
@@ -358,6 +369,16 @@ class SyncCacheService(_Service):
         if report["status"] == Status.HEALTHY:
             self._reports.set(self._report_key(), report)
         return report
+
+    def forget(self, *, candidate: str | None = None, job: str | None = None) -> Receipt:
+        """Delete all that was made about a candidate or a job (see `Admin.forget`).
+
+        Raises:
+            ConfigurationError: not exactly one of both is given.
+            InvalidKeyError: the id is blank or too long.
+            StoreError: the store could not do it: here a failure shows, as forgetting must not seem done.
+        """
+        return self._admin.forget(candidate=candidate, job=job)
 
     def clear_cache_by_prefix(self, prefix: str) -> bool:
         """Delete all entries of a kind, by its long name; True only when the store has done it.

@@ -17,20 +17,23 @@ theirs just the same, stays until they are forgotten, it is replaced, or its tim
 from __future__ import annotations
 
 import contextlib
+import re
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
+from unicodedata import normalize
 
 from cache.entry import ABOUT_NOBODY, TAG_BYTES, SubjectTags
 from cache.errors import InvalidKeyError
-from cache.keys import ContentHasher
+from cache.keys import ContentHasher, content_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_ID_CHARS = 512
 _NOBODY = bytes(TAG_BYTES)
+_NO_LETTERS = re.compile(r"[\W_]+")
 _ONE = (1).to_bytes(TAG_BYTES)
 
 
@@ -71,6 +74,37 @@ def about(*, candidate: str | None = None, job: str | None = None) -> Iterator[N
         yield
     finally:  # in whatever order they are left: generators are, and in a context that they did not enter in
         _entered.set(tuple(subjects for subjects in _entered.get() if subjects is not entered))
+
+
+@contextlib.contextmanager
+def about_texts(
+    resume: str, job: str | None = None, *, candidate: str | None = None, job_id: str | None = None
+) -> Iterator[None]:
+    """Say whom a resume and an ad are about: by the ids given, else those of the context, else `id_of_text`.
+
+    Args:
+        resume: the text of the resume.
+        job: the text of the ad; `None` where there are several.
+        candidate: the id of the candidate.
+        job_id: the id of the job.
+
+    Raises:
+        InvalidKeyError: an id is blank or too long.
+    """
+    outside = current_subjects()
+    who = candidate if candidate is not None else outside.candidate or id_of_text(resume)
+    which = job_id if job_id is not None else outside.job or (None if job is None else id_of_text(job))
+    with about(candidate=who, job=which):
+        yield
+
+
+def id_of_text(text: str) -> str:
+    """The id of somebody of whom only a text is known: a hash of its letters and digits.
+
+    All else differs between a file and what is read from it: spaces, line breaks, hyphens at their ends, bullets.
+    The id is stored nowhere, and the tag made of it is keyed.
+    """
+    return f"text:{content_hash(_NO_LETTERS.sub('', normalize('NFKC', text)))}"
 
 
 def current_subjects() -> Subjects:

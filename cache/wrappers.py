@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from cache.gathering import gathering_of
 from cache.guard import Guard, Part
 from cache.stores.base import Store
 from cache.stores.forwarding import ForwardingStore
+from cache.stores.tombstones import keys_to_take_back, marks_of, taken_back
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -160,7 +162,7 @@ class FailOpenStore(ForwardingStore, SafeStore):
 
     @override
     def save(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None) -> bool:
-        part = self.guard.part([key for key, _ in key_value_pairs], Direction.WRITE)
+        part = self.guard.part_to_write(key_value_pairs)
         if not part.positions:
             return not key_value_pairs
         try:
@@ -171,7 +173,7 @@ class FailOpenStore(ForwardingStore, SafeStore):
 
     @override
     async def asave(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None) -> bool:
-        part = self.guard.part([key for key, _ in key_value_pairs], Direction.WRITE)
+        part = self.guard.part_to_write(key_value_pairs)
         if not part.positions:
             return not key_value_pairs
         try:
@@ -345,11 +347,21 @@ class ByteStoreAdapter(Store):
     def mset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
         with _foreign_errors():
             self.inner.mset([(key, bytes(value)) for key, value in key_value_pairs])
+        if marks := marks_of(key_value_pairs):
+            lost = keys_to_take_back(marks, _standing(self.mget(list(marks))))
+            self.mdelete(lost)
+            if lost:
+                raise taken_back()
 
     @override
     async def amset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
         with _foreign_errors():
             await self.inner.amset([(key, bytes(value)) for key, value in key_value_pairs])
+        if marks := marks_of(key_value_pairs):
+            lost = keys_to_take_back(marks, _standing(await self.amget(list(marks))))
+            await self.amdelete(lost)
+            if lost:
+                raise taken_back()
 
     @override
     def mdelete(self, keys: Sequence[str]) -> None:
@@ -387,6 +399,12 @@ class ByteStoreAdapter(Store):
     @override
     async def aping(self) -> None:
         await self.amget(["ping"])
+
+
+def _standing(tombstones: list[bytes | None]) -> list[bytes | None]:
+    """Those whose time is not over, which each says itself: this store keeps them for ever."""
+    now = time.time()
+    return [one if one is not None and not (one.isdigit() and int(one) < now) else None for one in tombstones]
 
 
 def _checked(values: Any, n: int) -> list[bytes | None]:

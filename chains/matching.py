@@ -10,13 +10,14 @@ import numpy as np
 from langchain_core.runnables import Runnable, RunnableLambda, RunnablePassthrough
 
 from cache.scoring import top_k
+from cache.subjects import about_texts
 from chains.analysis import PairAnalysis, compare, explain, gaps, strengths
 from chains.asking import ask_or_none, name_of, schema_fingerprint
 from chains.citations import checked_explanation
 from chains.corpus import document_id
 from chains.documents import Document
 from chains.errors import EmptyDocumentError, PromptInputError
-from chains.pair_cache import cached_results, parse_request
+from chains.pair_cache import cached_results, parse_request, tagged
 from chains.prompts import EXPLAIN_MATCH, PROMPT_VERSION
 from chains.readings import JobReading, ResumeReading, read_job, read_resume
 from chains.schemas import MatchExplanation, MatchResult, ScorePoints, SkillEvidence
@@ -123,7 +124,9 @@ def rank_jobs(
         Results with their ranks; ads of one score stand in the order of their texts' hashes.
     """
     texts = [resume.text, *(job.text for job in jobs)]
-    return rank_by_vectors(resume, jobs, document_vectors(texts, embeddings, on_progress=on_progress), k)
+    with about_texts(resume.text):
+        vectors = document_vectors(texts, embeddings, on_progress=on_progress)
+    return rank_by_vectors(resume, jobs, vectors, k)
 
 
 def rank_by_vectors(
@@ -163,6 +166,8 @@ def build_match_chain(
 ) -> Runnable[Any, MatchResult]:
     """A runnable from `{"resume": text, "job": text}`, and perhaps a `"user"`, to a `MatchResult`.
 
+    What it keeps can be forgotten by the text of the resume, or by a `"candidate"` that is given, and by the job.
+
     With a chat model its explanation is added. Where the model fails, the computed one stands and is not kept.
 
     Args:
@@ -174,10 +179,10 @@ def build_match_chain(
         PromptInputError: raised by the runnable when a text is missing or blank.
     """
     chain = _explained_chain(embeddings, chat_model)
-    if results is None:
-        return chain
-    author = name_of(chat_model)
-    return cached_results(chain, results, MatchResult, is_final=lambda result: result.explained_by == author)
+    if results is not None:
+        author = name_of(chat_model)
+        chain = cached_results(chain, results, MatchResult, is_final=lambda result: result.explained_by == author)
+    return tagged(chain)
 
 
 def _explained_chain(embeddings: ArrayEmbeddings, chat_model: BaseChatModel | None) -> Runnable[Any, MatchResult]:

@@ -12,7 +12,7 @@ from chains.asking import RULES, ask_or_none, name_of, schema_fingerprint
 from chains.evidence import apply_edits, sort_edits
 from chains.findings import resume_findings
 from chains.matching import ANALYSIS_VERSION, documents_of, pair_result
-from chains.pair_cache import cached_results
+from chains.pair_cache import cached_results, tagged
 from chains.prompts import OPTIMIZE_RESUME, PROMPT_VERSION
 from chains.rule_edits import edits_by_rule
 from chains.schemas import MatchResult, OptimizationResult, ProposedEdits
@@ -40,6 +40,8 @@ def build_optimize_chain(
 ) -> Runnable[Any, OptimizationResult]:
     """A runnable from `{"resume": text, "job": text}`, and perhaps a `"user"`, to an `OptimizationResult`.
 
+    What it keeps can be forgotten by the text of the resume, or by a `"candidate"` that is given, and by the job.
+
     With a chat model it proposes the edits; without one, or where it fails, they follow from rules. Either way each
     edit is checked against the resume.
 
@@ -52,10 +54,10 @@ def build_optimize_chain(
         PromptInputError: raised by the runnable when a text is missing or blank.
     """
     chain = _editing_chain(embeddings, chat_model)
-    if results is None:
-        return chain
-    author = name_of(chat_model)
-    return cached_results(chain, results, OptimizationResult, is_final=lambda result: result.optimized_by == author)
+    if results is not None:
+        author = name_of(chat_model)
+        chain = cached_results(chain, results, OptimizationResult, is_final=lambda each: each.optimized_by == author)
+    return tagged(chain)
 
 
 def _editing_chain(embeddings: ArrayEmbeddings, chat_model: BaseChatModel | None) -> Runnable[Any, OptimizationResult]:

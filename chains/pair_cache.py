@@ -9,6 +9,7 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from pydantic import BaseModel, ValidationError
 
 from cache.clock import Clock, SystemClock
+from cache.subjects import about_texts
 from chains.errors import PromptInputError
 from chains.schemas import PairRequest
 
@@ -17,6 +18,31 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 Result = TypeVar("Result", bound=BaseModel)
+
+
+def tagged(chain: Runnable[Any, Result]) -> Runnable[Any, Result]:
+    """A chain whose entries, and those of the models in it, can be found to be forgotten by who they are about.
+
+    Args:
+        chain: from `{"resume", "job"}`, and perhaps a `"user"`, a `"candidate"` and a `"job_id"`, to a result.
+
+    Raises:
+        PromptInputError: raised by the runnable when its input is not of that form.
+    """
+
+    def run(request: Any, config: RunnableConfig) -> Result:
+        with _about(parse_request(request)):
+            return chain.invoke(request, config)
+
+    async def arun(request: Any, config: RunnableConfig) -> Result:
+        with _about(parse_request(request)):
+            return await chain.ainvoke(request, config)
+
+    return RunnableLambda(run, afunc=arun)
+
+
+def _about(given: PairRequest) -> AbstractContextManager[None]:
+    return about_texts(given.resume, given.job, candidate=given.candidate, job_id=given.job_id)
 
 
 class ResultStore(Protocol):

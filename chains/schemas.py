@@ -6,6 +6,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cache.subjects import MAX_ID_CHARS
+
+SubjectId = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS, pattern=r"\S")]
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 
@@ -123,6 +126,8 @@ class PairRequest(BaseModel):
         resume: the text of the resume.
         job: the text of the ad.
         user: whose result it is; nothing shares it with all who give no user.
+        candidate: an id of whom the resume is about, to be forgotten by; else they are found by its text.
+        job_id: the same of the ad.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -130,6 +135,8 @@ class PairRequest(BaseModel):
     resume: Annotated[str, Field(min_length=1)]
     job: Annotated[str, Field(min_length=1)]
     user: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    candidate: SubjectId | None = None
+    job_id: SubjectId | None = None
 
 
 class Edit(BaseModel):

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from agent.ai_service import AIService
 from agent.api.limits import Gate
-from agent.api.schemas import CacheStats, ClearResponse, HealthResponse, Session, StatsResponse
+from agent.api.schemas import CacheStats, ClearResponse, ForgetResponse, HealthResponse, Session, StatsResponse
 from agent.errors import SessionsUnavailableError
 from cache.admin import Health, Stats, Status
 from cache.errors import StoreError
 from cache.keys import CACHED_KINDS, Kind
 from cache.sessions import new_session_id
+from cache.subjects import id_of_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from agent.api.schemas import ForgetRequest
     from agent.wiring import Services
 
 HEALTH_S = 1.0
@@ -97,6 +99,17 @@ class Backend:
         what = "all kinds" if kind is None else f"kind {kind}"
         message = f"{count} entries of {what} {'would be deleted' if dry_run else 'deleted'}"
         return ClearResponse(success=True, message=message, count=count, dry_run=dry_run)
+
+    async def forget(self, whom: ForgetRequest, *, dry_run: bool) -> ForgetResponse:
+        """Delete all that was made about a candidate or a job, or only count it.
+
+        Raises:
+            StoreError: the store could not do it: ask again.
+        """
+        candidate = whom.candidate_id if whom.resume_text is None else id_of_text(whom.resume_text)
+        receipt = await self.services.admin.aforget(candidate=candidate, job=whom.job_id, dry_run=dry_run)
+        message = f"{receipt.count} entries about the {receipt.subject} {'would be deleted' if dry_run else 'deleted'}"
+        return ForgetResponse(success=dry_run or receipt.is_verified, message=message, **asdict(receipt))
 
     async def new_session(self, data: dict[str, Any]) -> Session:
         """Keep the data of a new session.

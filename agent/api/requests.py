@@ -30,7 +30,7 @@ Body = TypeVar("Body", bound=BaseModel)
 
 JSON = "application/json"
 _FILE = {"type": "string", "format": "binary", "description": f"One of {', '.join(sorted(SUFFIXES))}."}
-_PLAIN_FIELDS = 3  # texts, a user, a number
+_PLAIN_FIELDS = 5  # texts, a user, two ids
 _PAIR_TEXTS = {"resume": "resume_text", "job": "job_description"}  # files, each with the field that it stands for
 _RANKING_TEXTS = {"resume": "resume_text", "jobs": "jobs"}
 
@@ -43,6 +43,7 @@ class RankInput:
     jobs: list[Document]
     ids: list[str]
     top_k: int
+    candidate_id: str | None = None
 
 
 async def read_pair(request: Request, service: AIService) -> PairBody:
@@ -198,4 +199,6 @@ def _ranking_of(body: RankBody) -> RankInput:
         for document, job in zip(documents, body.jobs, strict=True)
     ]
     ids = [str(number) if job.id is None else job.id for number, job in enumerate(body.jobs)]
-    return RankInput(Document.from_text(body.resume_text, path=Path("resume")), titled, ids, body.top_k)
+    return RankInput(
+        Document.from_text(body.resume_text, path=Path("resume")), titled, ids, body.top_k, body.candidate_id
+    )

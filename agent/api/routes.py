@@ -24,6 +24,8 @@ from agent.api.schemas import (
     ClearResponse,
     EmbeddingsRequest,
     EmbeddingsResponse,
+    ForgetRequest,
+    ForgetResponse,
     HealthResponse,
     NewSession,
     PairBody,
@@ -79,7 +81,9 @@ OnlyCount = Annotated[bool, Depends(only_count)]
 
 async def embeddings(body: EmbeddingsRequest, backend: Has) -> Response:
     """Embed texts; only those that the cache does not hold are sent to the model."""
-    answer = await backend.ai.embed(body.texts, await backend.known_session(body.session_id))
+    answer = await backend.ai.embed(
+        body.texts, await backend.known_session(body.session_id), candidate=body.candidate_id, job=body.job_id
+    )
     written = await asyncio.to_thread(_written, backend.services.embeddings.model, answer.result)
     return Response(written, media_type="application/json", headers={X_CACHE: answer.found})
 
@@ -87,7 +91,9 @@ async def embeddings(body: EmbeddingsRequest, backend: Has) -> Response:
 async def match(request: Request, response: Response, backend: Has) -> MatchResult:
     """Say how well a resume fits a job ad, and why."""
     pair = await read_pair(request, backend.ai)
-    answer = await backend.ai.match(pair.resume_text, pair.job_description, pair.user_id)
+    answer = await backend.ai.match(
+        pair.resume_text, pair.job_description, pair.user_id, candidate=pair.candidate_id, job=pair.job_id
+    )
     response.headers[X_CACHE] = answer.found
     return answer.result
 
@@ -95,7 +101,7 @@ async def match(request: Request, response: Response, backend: Has) -> MatchResu
 async def rank(request: Request, response: Response, backend: Has) -> RankResponse:
     """Rank job ads for a resume, the best first."""
     given = await read_ranking(request, backend.ai)
-    answer = await backend.ai.rank(given.resume, given.jobs, given.top_k)
+    answer = await backend.ai.rank(given.resume, given.jobs, given.top_k, candidate=given.candidate_id)
     response.headers[X_CACHE] = answer.found
     names = {str(job.path): name for job, name in zip(given.jobs, given.ids, strict=True)}
     ranking = [each.model_copy(update={"source": names[str(each.source)]}) for each in answer.result]
@@ -105,7 +111,9 @@ async def rank(request: Request, response: Response, backend: Has) -> RankRespon
 async def optimize(request: Request, response: Response, backend: Has) -> OptimizationResult:
     """Propose edits that make a resume say better what it already shows; what it does not support is refused."""
     pair = await read_pair(request, backend.ai)
-    answer = await backend.ai.optimize(pair.resume_text, pair.job_description, pair.user_id)
+    answer = await backend.ai.optimize(
+        pair.resume_text, pair.job_description, pair.user_id, candidate=pair.candidate_id, job=pair.job_id
+    )
     response.headers[X_CACHE] = answer.found
     return answer.result
 
@@ -151,6 +159,11 @@ async def clear_prefix(prefix: Kind, backend: Has, *, dry_run: OnlyCount) -> Cle
 async def clear_all(backend: Has, *, dry_run: OnlyCount) -> ClearResponse:
     """Delete all entries of this namespace, and nothing else on the server."""
     return await backend.clear(None, dry_run=dry_run)
+
+
+async def forget(body: ForgetRequest, backend: Has, *, dry_run: OnlyCount) -> ForgetResponse:
+    """Delete all that was made about a candidate or a job in this namespace; for two hours nothing more is kept."""
+    return await backend.forget(body, dry_run=dry_run)
 
 
 def _written(model: str, vectors: FloatArray) -> bytes:
@@ -248,4 +261,12 @@ def _add_cache(router: APIRouter) -> None:
     )
     router.add_api_route(
         "/cache/clear-all", clear_all, methods=["DELETE"], dependencies=admin, responses=refused, tags=tags
+    )
+    router.add_api_route(
+        "/cache/forget",
+        forget,
+        methods=["POST"],
+        dependencies=[*admin, *_JSON],
+        responses=refused | documented(400, 408, 413, 415),
+        tags=tags,
     )

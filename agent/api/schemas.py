@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from cache.admin import Status
 from cache.codecs.json import encode_json
-from chains.schemas import MatchResult
+from cache.subjects import SubjectKind
+from chains.schemas import MatchResult, SubjectId
 
 MAX_TEXTS = 256
 MAX_TEXT_CHARS = 20_000
@@ -21,6 +22,7 @@ _SAID = r"\S"  # something other than blanks
 
 _RESUME = "Backend engineer. Six years of Python, FastAPI and Redis; PostgreSQL, Docker."
 _JOB = "We look for a backend engineer. You bring Python and Redis. Kubernetes is a plus."
+_CANDIDATE = "By which all that is kept of this can be forgotten; the text of the resume where not given."
 _SESSION_ID = "x3q0Vw0m8m6m7cJg0iX1kV8sZ1R2yq6b9uWn4pTtLfE"
 
 Words = Annotated[str, Field(min_length=1, max_length=MAX_DOCUMENT_CHARS, pattern=_SAID)]
@@ -41,6 +43,8 @@ class EmbeddingsRequest(BaseModel):
         min_length=1, max_length=MAX_TEXTS, description="A blank text gets the zero vector."
     )
     session_id: SessionId | None = Field(None, description="A session that is noted as having asked.")
+    candidate_id: SubjectId | None = Field(None, description="By which the vectors can be forgotten; else by none.")
+    job_id: SubjectId | None = Field(None, description="The same of a job.")
 
 
 class EmbeddingsResponse(BaseModel):
@@ -61,6 +65,8 @@ class PairBody(BaseModel):
     resume_text: Words
     job_description: Words
     user_id: UserId | None = Field(None, description="Whose result it is; without it, it is shared by all without.")
+    candidate_id: SubjectId | None = Field(None, description=_CANDIDATE)
+    job_id: SubjectId | None = Field(None, description="The same of the job.")
 
 
 class Job(BaseModel):
@@ -82,6 +88,7 @@ class RankBody(BaseModel):
 
     resume_text: Words
     jobs: list[Job] = Field(min_length=1, max_length=MAX_JOBS)
+    candidate_id: SubjectId | None = Field(None, description=_CANDIDATE)
     top_k: int = Field(10, ge=1, le=MAX_JOBS, description="How many to give, the best first.")
 
 
@@ -189,6 +196,39 @@ class ClearResponse(BaseModel):
     success: bool
     message: str
     count: int = Field(description="How many entries were deleted, or would be.")
+    dry_run: bool
+
+
+class ForgetRequest(BaseModel):
+    """Whom to forget: exactly one of the three."""
+
+    model_config = _with_example(candidate_id="c-17")
+
+    candidate_id: SubjectId | None = Field(None, description="A candidate, as given with what was asked.")
+    job_id: SubjectId | None = Field(None, description="A job, as given with what was asked.")
+    resume_text: Words | None = Field(None, description="The resume of a candidate who was given no id.")
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if sum(each is not None for each in (self.candidate_id, self.job_id, self.resume_text)) != 1:
+            raise ValueError("expected exactly one of candidate_id, job_id and resume_text")
+        return self
+
+
+class ForgetResponse(BaseModel):
+    """The receipt; it names nobody."""
+
+    success: bool = Field(description="Whether nothing is left; else ask again.")
+    message: str
+    subject: SubjectKind
+    count: int = Field(description="How many entries were deleted, or would be.")
+    counts: dict[str, int] = Field(description="The same by the long name of their kind.")
+    n_entries: int = Field(description="Entries whose headers the last pass has read.")
+    n_passes: int
+    is_verified: bool = Field(description="Whether the last pass found nothing.")
+    verified_by: str
+    finished_at: str
+    refused_s: int = Field(description="Seconds that nothing about them is kept.")
     dry_run: bool
 
 

@@ -29,6 +29,7 @@ from cache.stores.connections import Endpoint, again, translated
 from cache.stores.leasing import acquired, acquiring, releasing, renewing, replacing, settling, was_done
 from cache.stores.links import Link, within
 from cache.stores.merging import merged_info
+from cache.stores.tombstones import keys_to_take_back, marks_of, taken_back
 from cache.stores.topology import Topology
 from cache.stores.urls import ServersUrl
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from cache.stores.base import Holder, Payload
     from cache.stores.commands import Command
     from cache.stores.slots import Address, SlotMap
+    from cache.stores.tombstones import Marks
 
 _DEFAULT_PORT = 6379
 
@@ -86,12 +88,18 @@ class ClusterStore(LeasingStore):
     @override
     def mset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
         keys, size_bytes = _keys_and_size(key_value_pairs)
-        settled(self._ask(keys, commands.sets(key_value_pairs, ttl_s), size_bytes), _expect_ok)
+        answers = self._ask(keys, commands.sets(key_value_pairs, ttl_s), size_bytes)
+        if marks := marks_of(key_value_pairs):
+            self._take_back(marks)
+        settled(answers, _expect_ok)
 
     @override
     async def amset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
         keys, size_bytes = _keys_and_size(key_value_pairs)
-        settled(await self._aask(keys, commands.sets(key_value_pairs, ttl_s), size_bytes), _expect_ok)
+        answers = await self._aask(keys, commands.sets(key_value_pairs, ttl_s), size_bytes)
+        if marks := marks_of(key_value_pairs):
+            await self._atake_back(marks)
+        settled(answers, _expect_ok)
 
     @override
     def mdelete(self, keys: Sequence[str]) -> None:
@@ -219,22 +227,32 @@ class ClusterStore(LeasingStore):
     def settle(self, key_value_pairs: Sequence[tuple[str, Payload]], holder: Holder, *, ttl_s: int) -> None:
         keys, size_bytes = _keys_and_size(key_value_pairs)
         asked = settling(key_value_pairs, holder, ttl_s)
-        settled(self._ask([*keys, holder[0]], asked, size_bytes)[:-1], _expect_ok)
+        answers = self._ask([*keys, holder[0]], asked, size_bytes)[:-1]
+        if marks := marks_of(key_value_pairs):
+            self._take_back(marks)
+        settled(answers, _expect_ok)
 
     @override
     async def asettle(self, key_value_pairs: Sequence[tuple[str, Payload]], holder: Holder, *, ttl_s: int) -> None:
         keys, size_bytes = _keys_and_size(key_value_pairs)
         asked = settling(key_value_pairs, holder, ttl_s)
-        settled((await self._aask([*keys, holder[0]], asked, size_bytes))[:-1], _expect_ok)
+        answers = (await self._aask([*keys, holder[0]], asked, size_bytes))[:-1]
+        if marks := marks_of(key_value_pairs):
+            await self._atake_back(marks)
+        settled(answers, _expect_ok)
 
     @override
     def replace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
         answers = self._ask([key], replacing(key, old, new, ttl_s), len(old or b"") + len(new))
+        if marks := marks_of([(key, new)]):
+            self._take_back(marks)
         return _confirmed(settled(answers, was_done))[0]
 
     @override
     async def areplace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
         answers = await self._aask([key], replacing(key, old, new, ttl_s), len(old or b"") + len(new))
+        if marks := marks_of([(key, new)]):
+            await self._atake_back(marks)
         return _confirmed(settled(answers, was_done))[0]
 
     @override
@@ -246,6 +264,28 @@ class ClusterStore(LeasingStore):
     async def aclose(self) -> None:
         for link in list(self._links.values()):
             await link.aclose()
+
+    def _take_back(self, marks: Marks) -> None:
+        """Delete what was written about who was forgotten.
+
+        Tombstones are read once the write is done and not with it: they lie on other servers, which might answer
+        before the write has arrived.
+        """
+        found = self._ask(list(marks), commands.gets(list(marks)), 0)
+        lost = keys_to_take_back(marks, [answer.reply for answer in found])
+        self.mdelete(lost)
+        settled(found, commands.value_of)
+        if lost:
+            raise taken_back()
+
+    async def _atake_back(self, marks: Marks) -> None:
+        """Asynchronous twin of `_take_back`."""
+        found = await self._aask(list(marks), commands.gets(list(marks)), 0)
+        lost = keys_to_take_back(marks, [answer.reply for answer in found])
+        await self.amdelete(lost)
+        settled(found, commands.value_of)
+        if lost:
+            raise taken_back()
 
     def _expiry(self, size_bytes: int) -> float:
         return time.monotonic() + self._deadline.allowed_s(size_bytes)

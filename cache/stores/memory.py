@@ -10,11 +10,13 @@ from typing_extensions import override
 from cache.clock import Clock, SystemClock
 from cache.forking import ForkLock
 from cache.stores.base import Attempt, LeasingStore
+from cache.stores.tombstones import keys_to_take_back, marks_of, taken_back
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
     from cache.stores.base import Holder, Payload
+    from cache.stores.tombstones import Marks
 
 DEFAULT_MAX_BYTES = 256 * 2**20
 
@@ -44,8 +46,12 @@ class MemoryStore(LeasingStore):
 
     @override
     def mset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
+        marks = marks_of(key_value_pairs)
         with self._lock:
             self._write(key_value_pairs, ttl_s)
+            lost = self._take_back(marks)
+        if lost:
+            raise taken_back()
 
     @override
     def mdelete(self, keys: Sequence[str]) -> None:
@@ -131,8 +137,10 @@ class MemoryStore(LeasingStore):
 
     @override
     def settle(self, key_value_pairs: Sequence[tuple[str, Payload]], holder: Holder, *, ttl_s: int) -> None:
-        self.mset(key_value_pairs, ttl_s=ttl_s)
-        self.release([holder])
+        try:
+            self.mset(key_value_pairs, ttl_s=ttl_s)
+        finally:
+            self.release([holder])
 
     @override
     async def asettle(self, key_value_pairs: Sequence[tuple[str, Payload]], holder: Holder, *, ttl_s: int) -> None:
@@ -140,15 +148,25 @@ class MemoryStore(LeasingStore):
 
     @override
     def replace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        marks = marks_of([(key, new)])
         with self._lock:
             if self._read(key) != old:
                 return False
             self._write([(key, new)], ttl_s)
-            return True
+            lost = self._take_back(marks)
+        if lost:
+            raise taken_back()
+        return True
 
     @override
     async def areplace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
         return self.replace(key, old, new, ttl_s=ttl_s)
+
+    def _take_back(self, marks: Marks) -> list[str]:
+        lost = keys_to_take_back(marks, [self._read(tombstone) for tombstone in marks])
+        for key in lost:
+            self._drop(key)
+        return lost
 
     def _write(self, pairs: Sequence[tuple[str, Payload]], ttl_s: int | None) -> None:
         expires_s = None if ttl_s is None else self._clock.monotonic_s() + ttl_s

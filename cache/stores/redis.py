@@ -30,6 +30,7 @@ from cache.stores.commands import (
 )
 from cache.stores.leasing import acquired, acquiring, releasing, renewing, replacing, settling, was_done
 from cache.stores.links import Link
+from cache.stores.tombstones import keys_to_take_back, marks_of, taken_back
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from cache.stores.base import Holder, Payload
     from cache.stores.commands import Command
     from cache.stores.connections import Connector
+    from cache.stores.tombstones import Marks
 
 
 _FEWEST_IN_BLOCK = 2  # a single value is a copy less of what is small
@@ -90,21 +92,23 @@ class RedisStore(LeasingStore):
 
     @override
     def mset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
-        size_bytes = sum(len(value) for _, value in key_value_pairs)
+        size_bytes, marks = sum(len(value) for _, value in key_value_pairs), marks_of(key_value_pairs)
         if self._writes_at_once(key_value_pairs, ttl_s):
-            replies = self._exchange([msetex(key_value_pairs, ttl_s)], size_bytes)
+            replies = self._exchange([msetex(key_value_pairs, ttl_s), *_reading(marks)], size_bytes)
             if not self._lacks_msetex(replies):
-                return expect(replies, (1,))
-        return expect(self._exchange(sets(key_value_pairs, ttl_s), size_bytes), OK)
+                return expect(self._take_back(marks, replies), (1,))
+        replies = self._exchange([*sets(key_value_pairs, ttl_s), *_reading(marks)], size_bytes)
+        return expect(self._take_back(marks, replies), OK)
 
     @override
     async def amset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
-        size_bytes = sum(len(value) for _, value in key_value_pairs)
+        size_bytes, marks = sum(len(value) for _, value in key_value_pairs), marks_of(key_value_pairs)
         if self._writes_at_once(key_value_pairs, ttl_s):
-            replies = await self._aexchange([msetex(key_value_pairs, ttl_s)], size_bytes)
+            replies = await self._aexchange([msetex(key_value_pairs, ttl_s), *_reading(marks)], size_bytes)
             if not self._lacks_msetex(replies):
-                return expect(replies, (1,))
-        return expect(await self._aexchange(sets(key_value_pairs, ttl_s), size_bytes), OK)
+                return expect(await self._atake_back(marks, replies), (1,))
+        replies = await self._aexchange([*sets(key_value_pairs, ttl_s), *_reading(marks)], size_bytes)
+        return expect(await self._atake_back(marks, replies), OK)
 
     @override
     def mdelete(self, keys: Sequence[str]) -> None:
@@ -185,22 +189,28 @@ class RedisStore(LeasingStore):
 
     @override
     def settle(self, key_value_pairs: Sequence[tuple[str, Payload]], holder: Holder, *, ttl_s: int) -> None:
-        size_bytes = sum(len(value) for _, value in key_value_pairs)
-        expect(self._exchange(settling(key_value_pairs, holder, ttl_s), size_bytes)[:-1], OK)
+        size_bytes, marks = sum(len(value) for _, value in key_value_pairs), marks_of(key_value_pairs)
+        replies = self._exchange([*settling(key_value_pairs, holder, ttl_s), *_reading(marks)], size_bytes)
+        expect(self._take_back(marks, replies)[:-1], OK)  # a lease that stays ends by itself
 
     @override
     async def asettle(self, key_value_pairs: Sequence[tuple[str, Payload]], holder: Holder, *, ttl_s: int) -> None:
-        size_bytes = sum(len(value) for _, value in key_value_pairs)
-        expect((await self._aexchange(settling(key_value_pairs, holder, ttl_s), size_bytes))[:-1], OK)
+        size_bytes, marks = sum(len(value) for _, value in key_value_pairs), marks_of(key_value_pairs)
+        replies = await self._aexchange([*settling(key_value_pairs, holder, ttl_s), *_reading(marks)], size_bytes)
+        expect((await self._atake_back(marks, replies))[:-1], OK)
 
     @override
     def replace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
-        [reply] = self._exchange(replacing(key, old, new, ttl_s), len(old or b"") + len(new))
+        marks = marks_of([(key, new)])
+        commands = [*replacing(key, old, new, ttl_s), *_reading(marks)]
+        [reply] = self._take_back(marks, self._exchange(commands, len(old or b"") + len(new)))
         return was_done(reply)
 
     @override
     async def areplace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
-        [reply] = await self._aexchange(replacing(key, old, new, ttl_s), len(old or b"") + len(new))
+        marks = marks_of([(key, new)])
+        commands = [*replacing(key, old, new, ttl_s), *_reading(marks)]
+        [reply] = await self._atake_back(marks, await self._aexchange(commands, len(old or b"") + len(new)))
         return was_done(reply)
 
     @override
@@ -213,6 +223,18 @@ class RedisStore(LeasingStore):
     async def aclose(self) -> None:
         await self._link.aclose()
         self.close()
+
+    def _take_back(self, marks: Marks, replies: list[Any]) -> list[Any]:
+        """Delete what was written about who was forgotten; the replies to what was asked besides the tombstones."""
+        lost = _lost(marks, replies)
+        self.mdelete(lost)
+        return _besides_tombstones(marks, replies, lost)
+
+    async def _atake_back(self, marks: Marks, replies: list[Any]) -> list[Any]:
+        """Asynchronous twin of `_take_back`."""
+        lost = _lost(marks, replies)
+        await self.amdelete(lost)
+        return _besides_tombstones(marks, replies, lost)
 
     def _writes_at_once(self, pairs: Sequence[tuple[str, Payload]], ttl_s: int | None) -> bool:
         return self._has_msetex and ttl_s is not None and len(pairs) > 1
@@ -242,3 +264,26 @@ class RedisStore(LeasingStore):
             await self._link.await_until_connected(self._first_wait_s)
             self._first_wait_s = 0.0
         return await self._link.aexchange(commands, self._deadline.allowed_s(size_bytes))
+
+
+def _reading(marks: Marks) -> list[Command]:
+    return [("MGET", *marks)] if marks else []
+
+
+def _lost(marks: Marks, replies: list[Any]) -> list[str]:
+    """What must not stay: the last reply is to reading the tombstones, where there are any to look for."""
+    if not marks:
+        return []
+    found = replies[-1]
+    is_whole = isinstance(found, list) and len(found) == len(marks)
+    return keys_to_take_back(marks, found if is_whole else [found] * len(marks))
+
+
+def _besides_tombstones(marks: Marks, replies: list[Any], lost: Sequence[str]) -> list[Any]:
+    """The other replies; an error where an entry was lost, or it is not known whether it had to be."""
+    if not marks:
+        return replies
+    values(replies[-1:], len(marks))
+    if lost:
+        raise taken_back()
+    return replies[:-1]

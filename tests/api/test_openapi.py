@@ -27,6 +27,7 @@ METHODS = {
     ("get", "/api/ai/cache/health"),
     ("delete", "/api/ai/cache/clear/{prefix}"),
     ("delete", "/api/ai/cache/clear-all"),
+    ("post", "/api/ai/cache/forget"),
 }
 PROBLEM = "application/problem+json"
 
@@ -93,7 +94,7 @@ def test_clearing_is_described_as_protected(
     schemes = described["components"]["securitySchemes"]
     assert [(scheme["type"], scheme["scheme"]) for scheme in schemes.values()] == [("http", "bearer")]
     protected = {path for (_, path), operation in operations.items() if "security" in operation}
-    assert protected == {"/api/ai/cache/clear/{prefix}", "/api/ai/cache/clear-all"}
+    assert protected == {"/api/ai/cache/clear/{prefix}", "/api/ai/cache/clear-all", "/api/ai/cache/forget"}
 
 
 def test_no_reference_leads_nowhere(described: dict[str, Any]) -> None:

@@ -117,11 +117,7 @@ def test_an_empty_namespace_is_no_namespace(monkeypatch: pytest.MonkeyPatch) -> 
         ("CACHE_FLIGHT_WAIT_S", "nan", "less than or equal to 3600"),
         ("CACHE_ENABLED", "maybe", "true or false"),
         ("CACHE_SESSION_ENABLED", "2", "true or false"),
-        (
-            "CACHE_NAMESPACE",
-            "emb",
-            "none of corpus, emb, health, lease, match, node, openai, opt, session, stats",
-        ),
+        ("CACHE_NAMESPACE", "emb", "none of corpus, emb, forgotten, health, lease, match, node, openai, opt"),
         ("CACHE_NAMESPACE", "x" * 513, "1 to 512 characters"),
     ],
 )

@@ -119,6 +119,17 @@ def test_many_texts_are_hashed_as_each_is(shared: list[Any], texts: list[str], s
     assert cross_all(b"12345678", b"".join(each)) == b"".join(cross(b"12345678", digest) for digest in each)
 
 
+@given(st.lists(FIELDS, max_size=3), st.lists(FIELDS, max_size=3), st.none() | st.binary(min_size=1))
+def test_fields_that_are_shared_later_are_hashed_like_any(
+    first: list[Any], more: list[Any], secret: bytes | None
+) -> None:
+    """A hasher with further fields hashes as one that had them all from the start, and leaves the first as it was."""
+    hasher = ContentHasher(first, secret=secret)
+    before = hasher.digest("text")
+    assert hasher.with_fields(*more).digest("text") == ContentHasher([*first, *more], secret=secret).digest("text")
+    assert hasher.digest("text") == before
+
+
 @given(st.sampled_from([Kind.EMBEDDING, Kind.OPENAI_RESPONSE]), SEGMENTS, NAMESPACES, HASHES)
 def test_a_key_is_what_stands_before_its_hash_and_the_hash(
     kind: Kind, model: str, namespace: str | None, digits: str

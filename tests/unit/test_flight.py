@@ -99,6 +99,21 @@ def test_who_looked_before_the_landing_gets_what_has_landed() -> None:
     assert isinstance(elsewhere(lambda: join(flights)), Lead)
 
 
+def test_many_values_land_at_once() -> None:
+    """Who waits gets its own value of a batch; the last of the others are kept for who looked before, and no more."""
+    flights = Flights()
+    ticket = flights.ticket()
+    leads = [leading(flights, str(n)) for n in range(300)]
+    waiters = [waiting(flights, str(n)) for n in (0, 299)]
+    leads[1].fail()
+    flights.land_all(leads, lambda index: index * 10)
+    assert [taken(waiter) for waiter in waiters] == [Landed(0), Landed(2990)]
+    assert all(lead.is_over for lead in leads)
+    assert elsewhere(lambda: join(flights, "298", ticket=ticket)) == Landed(2980)
+    assert isinstance(elsewhere(lambda: join(flights, "1", ticket=ticket)), Lead)
+    assert isinstance(elsewhere(lambda: join(flights, "2", ticket=ticket)), Lead)
+
+
 def test_what_has_landed_is_not_kept_for_long() -> None:
     """Values are kept for as many keys and as long as a look may take, and no longer."""
     clock = FakeClock()

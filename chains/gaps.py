@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from chains.adverts import ad_lines
 from chains.analysis import compare
 from chains.readings import read_job, read_resume
+from chains.taxonomy import is_tool
 from chains.words import Language, language_of, rarity, terms, words
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ def gap_phrases(resume: str, job: str, *, limit: int = MAX_PHRASES) -> list[str]
     language = language_of(job)
     said = _Said(resume)
     found: dict[str, str] = {}
-    for group in (_names(lacking), _wordings(lacking), _short_forms(lacking, said), _keywords(job, language, said)):
+    named = (_names(lacking), _wordings(lacking), _short_forms(lacking, said), _as_skills(lacking))
+    for group in (*named, _keywords(job, language, said)):
         for phrase in group:
             if len(found) < limit:
                 found.setdefault(phrase.casefold(), phrase)
@@ -100,6 +102,13 @@ def _short_forms(skills: Iterable[AskedSkill], resume: _Said) -> Iterator[str]:
                     form.strip(_EDGE) for form in (part, _GENERIC_END.sub("", part), bare, _GENERIC_END.sub("", bare))
                 )
                 yield from (f for f in forms if len(f.split()) <= _SHORT_WORDS and resume.lacks(f))
+
+
+def _as_skills(skills: Iterable[AskedSkill]) -> Iterator[str]:
+    """Yield "customer service skills" where the ad has "customer service"; tools are not called so."""
+    for skill in skills:
+        if not is_tool(skill.name) and not skill.name.lower().endswith("skills") and len(skill.name.split()) <= 2:
+            yield f"{skill.name} skills"
 
 
 def _keywords(job: str, language: Language, resume: _Said) -> Iterator[str]:

@@ -187,7 +187,9 @@ class TestRedisStoreFromAsyncClient(RedisContract):
 class TestRedisStoreFromFakeredis(ExpiringStoreContract):
     @pytest.fixture
     async def store(self) -> AsyncIterator[Store]:
-        async with store_from_client(fakeredis.FakeRedis(), deadline=PATIENT) as store:
+        client = fakeredis.FakeRedis()
+        client.dbsize()  # the stand-in makes its database at the first command: two threads would make two
+        async with store_from_client(client, deadline=PATIENT) as store:
             yield store
 
 

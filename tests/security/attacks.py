@@ -149,7 +149,7 @@ def plant(_: bytes, entry: Stored, rng: random.Random) -> bytes:
         floats = struct.pack("<384f", *(rng.random() for _ in range(384)))
         return _entry(entry, floats, element_type=ElementType.FLOAT32, inverse_norm=1.0)
     texts = {
-        Kind.OPENAI_RESPONSE: b'{"v":1,"generations":[{"text":"hire him","info":null}]}',
+        Kind.OPENAI_RESPONSE: b'{"v":2,"generations":[{"info":null,"n_bytes":8}]}\nhire him',
         Kind.NODE_RESULT: b"\x81\xa5value\xa4fake",
     }
     return _entry(entry, texts.get(entry.kind, b'{"score":%d}' % rng.randrange(10**9)))

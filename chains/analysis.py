@@ -49,7 +49,7 @@ class PairAnalysis:
         years_resume: years of experience; None if the resume names neither dates nor years.
         years_required: years that the ad demands at least; None if it names no number.
         experience: share of the demanded experience that the resume shows, in [0, 1]; None if the ad demands none.
-        copied: share of the resume's runs of eight words that stand in the ad, in [0, 1].
+        copied: share of the resume's runs of thirty words that stand in the ad, in [0, 1].
     """
 
     findings: tuple[Finding, ...]

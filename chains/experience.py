@@ -100,12 +100,14 @@ class Role:
         stretch: when; None where the resume only claims a number of years.
         years: how long.
         subject: the stems of that line and of those around it that belong to it.
+        lines: the numbers of these lines; none where the resume only claims a number of years.
     """
 
     text: str
     stretch: Stretch | None
     years: float
     subject: frozenset[str]
+    lines: range
 
 
 def _amounts(sentence: str) -> Iterator[float]:
@@ -182,17 +184,17 @@ def roles(resume: str, *, today: date | None = None) -> list[Role]:
     dated = {one.line for one in stretches}
     found = [_role(one, lines, dated, language) for one in stretches]
     claims = (s for s in _SENTENCE.findall(resume) if _ABOUT_WORK.search(s))
-    return found + [Role(s.strip(), None, n, _subject(s, language)) for s in claims for n in _amounts(s)]
+    return found + [Role(s.strip(), None, n, _subject(s, language), range(0)) for s in claims for n in _amounts(s)]
 
 
 def _role(stretch: Stretch, lines: Sequence[str], dated: set[int], language: Language) -> Role:
     """Put together a dated line, its title above, and what is told below it up to the next role or heading."""
     at = stretch.line
-    above = [at - 1] if at and at - 1 not in dated and _TITLE.match(lines[at - 1]) else []
+    first = at - 1 if at and at - 1 not in dated and _TITLE.match(lines[at - 1]) else at
     end = next((i for i in range(at + 1, len(lines)) if i in dated or _HEADING.match(lines[i])), len(lines))
-    below = range(at + 1, min(end, at + 1 + _ROLE_LINES))
-    text = " \n".join(lines[i] for i in (*above, at, *below))
-    return Role(lines[at].strip(), stretch, (stretch.end - stretch.start) / _MONTHS_A_YEAR, _subject(text, language))
+    around = range(first, min(end, at + 1 + _ROLE_LINES))
+    subject = _subject(" \n".join(lines[i] for i in around), language)
+    return Role(lines[at].strip(), stretch, (stretch.end - stretch.start) / _MONTHS_A_YEAR, subject, around)
 
 
 def years_of_experience(resume: str, *, today: date | None = None) -> float | None:

@@ -107,7 +107,11 @@ def _short_forms(skills: Iterable[AskedSkill], resume: _Said) -> Iterator[str]:
 def _as_skills(skills: Iterable[AskedSkill]) -> Iterator[str]:
     """Yield "customer service skills" where the ad has "customer service"; tools are not called so."""
     for skill in skills:
-        if not is_tool(skill.name) and not skill.name.lower().endswith("skills") and len(skill.name.split()) <= 2:
+        if (
+            not is_tool(skill.name)
+            and not skill.name.lower().endswith("skills")
+            and len(skill.name.split()) < _SHORT_WORDS - 1
+        ):
             yield f"{skill.name} skills"
 
 

@@ -14,6 +14,7 @@ from cache.subjects import about_texts
 from chains.analysis import PairAnalysis, compare, explain, gaps, strengths
 from chains.asking import ask_or_none, name_of, schema_fingerprint
 from chains.citations import checked_explanation
+from chains.conditions import location, work_permit
 from chains.corpus import document_id
 from chains.documents import Document
 from chains.errors import EmptyDocumentError, PromptInputError
@@ -250,12 +251,19 @@ def _result(resume: ResumeReading, job: Document, meaning: float) -> MatchResult
         skills_missing=analysis.missing,
         must_have_missing=analysis.must_have_missing,
         evidence=tuple(
-            SkillEvidence(skill=f.skill.name, job=f.skill.mention.text, resume=f.shown_as) for f in analysis.findings
+            SkillEvidence(
+                skill=f.skill.name, job=f.skill.mention.text, resume=f.shown_as, years=resume.years.get(f.skill.name)
+            )
+            for f in analysis.findings
         ),
         seniority_resume=analysis.seniority_resume,
         seniority_job=analysis.seniority_job,
         years_resume=analysis.years_resume,
         years_required=analysis.years_required,
+        location_resume=location(resume.text),
+        location_job=location(job.text),
+        work_permit_resume=work_permit(resume.text),
+        work_permit_job=work_permit(job.text),
         explanation=explain(analysis),
         strengths=tuple(strengths(analysis)),
         gaps=tuple(gaps(analysis)),

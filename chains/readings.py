@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from chains.experience import Demand, Role, demands, roles
+from chains.experience import Demand, Role, demands, roles, total_years
 from chains.phrases import content_words
 from chains.seniority import Seniority, seniority
 from chains.skills import AskedSkill, SkillMention, asked_skills, shown_skills
@@ -16,7 +18,7 @@ from chains.taxonomy import category, folded_words, implied_skills, is_tool
 from chains.words import Language, Terms, language_of, phrases_of, stem, term_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import date
 
 __all__ = ["JobReading", "ResumeReading", "WantedSkill", "evidence_of", "read_job", "read_resume"]
@@ -44,7 +46,7 @@ class JobReading:
     Attributes:
         text: the ad.
         terms: its weighted words.
-        phrases: its runs of eight words.
+        phrases: its runs of thirty words.
         wanted: the skills that it asks for, in its order.
         demands: the experience that it asks for, in its order.
         level: of the advertised role; None if the ad says none.
@@ -65,12 +67,13 @@ class ResumeReading:
     Attributes:
         text: the resume.
         terms: its weighted words.
-        phrases: its runs of eight words.
+        phrases: its runs of thirty words.
         skills: the first mention of each skill that it shows; of an implied skill, that of the one that implies it.
         folded: its lines, folded, one a line and each between blanks.
         sentences: its sentences.
         places: for each stem the numbers of the sentences that have it.
         roles: what was done, and when.
+        years: for each skill that dated roles tell of, for how many years.
         level: of the latest role; None if no title says one.
     """
 
@@ -82,6 +85,7 @@ class ResumeReading:
     sentences: tuple[str, ...]
     places: Mapping[str, frozenset[int]]
     roles: tuple[Role, ...]
+    years: Mapping[str, float]
     level: Seniority | None
 
 
@@ -128,33 +132,47 @@ def read_resume(text: str, *, today: date | None = None) -> ResumeReading:
             the result depends on the text alone and does not drift from day to day.
     """
     language = language_of(text)
+    mentions, found = shown_skills(text), tuple(roles(text, today=today))
     sentences = tuple(part.strip() for part in _SENTENCE_END.split(text) if part and not part.isspace())
     places: defaultdict[str, set[int]] = defaultdict(set)
     for number, sentence in enumerate(sentences):
-        for found in _stems(_DENIED.sub(" ", sentence), language):
-            places[found].add(number)
+        for one in _stems(_DENIED.sub(" ", sentence), language):
+            places[one].add(number)
     return ResumeReading(
         text=text,
         terms=term_weights(text, language),
         phrases=phrases_of(text),
-        skills=_shown(text),
+        skills=_shown(mentions),
         folded="\n".join(f" {' '.join(folded_words(_DENIED.sub(' ', line)))} " for line in text.splitlines()),
         sentences=sentences,
-        places={found: frozenset(numbers) for found, numbers in places.items()},
-        roles=tuple(roles(text, today=today)),
+        places={one: frozenset(numbers) for one, numbers in places.items()},
+        roles=found,
+        years=_years_by_skill(text, mentions, found),
         level=seniority(text, is_job=False),
     )
 
 
-def _shown(text: str) -> dict[str, SkillMention]:
+def _shown(mentions: Sequence[SkillMention]) -> dict[str, SkillMention]:
     found: dict[str, SkillMention] = {}
-    mentions = shown_skills(text)
     for mention in mentions:
         found.setdefault(mention.name, mention)
     for mention in mentions:
         for name in implied_skills(mention.name):
             found.setdefault(name, mention)
     return found
+
+
+def _years_by_skill(text: str, mentions: Sequence[SkillMention], found: Sequence[Role]) -> dict[str, float]:
+    """Add up the roles whose lines name a skill, or one that implies it; times that overlap count once."""
+    starts = [0, *accumulate(map(len, text.splitlines(keepends=True)))]
+    told: defaultdict[str, list[Role]] = defaultdict(list)
+    for mention in mentions:
+        line = bisect_right(starts, mention.start) - 1
+        for role in found:
+            if line in role.lines:
+                for name in (mention.name, *implied_skills(mention.name)):
+                    told[name].append(role)
+    return {name: total_years(roles_) or 0.0 for name, roles_ in told.items()}
 
 
 _STEM_LENGTH = 8

@@ -47,6 +47,7 @@ class SkillEvidence(BaseModel):
         skill: its name.
         job: the words of the ad that ask for it.
         resume: the words of the resume that show it; nothing where none do.
+        years: of dated roles that name it; nothing where none does.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -54,6 +55,7 @@ class SkillEvidence(BaseModel):
     skill: str
     job: str
     resume: str | None
+    years: float | None = None
 
 
 class RefusedStatement(BaseModel):
@@ -86,6 +88,10 @@ class MatchResult(BaseModel):
         seniority_job: the same for the ad.
         years_resume: years of experience that the resume's dates add up to.
         years_required: years of experience that the ad asks for.
+        location_resume: the place that the resume states; nothing where it states none.
+        location_job: the same of the ad.
+        work_permit_resume: what the resume says of the right to work; nothing where it says nothing.
+        work_permit_job: the same of the ad.
         explanation: in plain words.
         strengths: what is asked and shown, must-haves first, with the words of the resume.
         gaps: what is asked and not shown, must-haves first, with the words of the ad.
@@ -112,6 +118,10 @@ class MatchResult(BaseModel):
     seniority_job: str | None = None
     years_resume: float | None = None
     years_required: float | None = None
+    location_resume: str | None = None
+    location_job: str | None = None
+    work_permit_resume: str | None = None
+    work_permit_job: str | None = None
     explanation: str = ""
     strengths: tuple[str, ...] = ()
     gaps: tuple[str, ...] = ()

@@ -38,7 +38,7 @@ _FEW_SKILLS = 3.0
 _FEW_DEMANDS = 1.0
 # So many distinct words make a text from which something can be missing; a bare job title lacks nothing.
 _FULL_TEXT = 30
-COPIED_AT_MOST = 0.2  # of a resume may repeat the ad; who sends the ad back shows nothing
+COPIED_AT_MOST = 0.1  # of a resume may repeat the ad; who sends the ad back shows nothing
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ _VOCABULARY = "bert_base_uncased_vocab.txt"
 _FIRST_WORD = "the"  # marks and single characters stand before it
 _SATURATION = 1.2  # BM25's k1: the second mention of a word adds little, the tenth nothing
 _WORD = re.compile(r"[^\W_]+(?:['\u2019.][^\W_]+)*(?:\+\+|#)?")
-_COPIED_WORDS = 8
+_COPIED_WORDS = 30  # a list of skills that is repeated from an ad is shorter
 _LANGUAGE_WORDS = 400  # of a text's beginning; enough to tell
 
 _SMALL: dict[Language, str] = {
@@ -150,7 +150,7 @@ def term_weights(text: str, language: Language | None = None) -> Terms:
 
 
 def phrases_of(text: str) -> frozenset[str]:
-    """Return every run of eight words of a text: two texts that share one were not written apart."""
+    """Return every run of thirty words of a text: of two texts that share one, one was pasted into the other."""
     found = list(_words(text))
     return frozenset(" ".join(found[i : i + _COPIED_WORDS]) for i in range(len(found) - _COPIED_WORDS + 1))
 

@@ -234,11 +234,12 @@ def test_the_explanation_compares_levels() -> None:
 
 
 def test_copying_the_ad_is_said() -> None:
-    """A resume that repeats the ad word for word is told so; eight equal words in a row are a copy, seven are none."""
-    words = "we build quiet machines for small kitchens in old harbour towns"
-    assert analyse_pair(words, words).copied == 1.0
-    assert "100 % of the resume stands word for word in the ad" in explain(analyse_pair(words, words))
-    assert analyse_pair("we build quiet machines for small kitchens and gardens of all kinds", words).copied == 0.0
+    """A resume with thirty words in a row of the ad is told so; 29 are none, and are left to those who repeat lists."""
+    words = [f"word{n}" for n in range(31)]
+    whole, shorter = " ".join(words), " ".join(words[:29])
+    assert analyse_pair(whole, whole).copied == 1.0
+    assert "100 % of the resume stands word for word in the ad" in explain(analyse_pair(whole, whole))
+    assert analyse_pair(f"{shorter} and gardens of all kinds", whole).copied == 0.0
 
 
 def test_a_long_list_is_cut() -> None:

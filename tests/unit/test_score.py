@@ -55,8 +55,8 @@ def test_a_share_is_a_percentage(share: float | None, shown: float | None) -> No
             Parts(meaning=0.9, words=0.7, skills=0.5, n_skills=3, experience=0.0, n_demands=1),
             Points(42.27, 35.23, 6.25, 0.0),
         ),
-        # Of what is copied from the ad a fifth is let pass, of the rest half is left.
-        (Parts(meaning=0.9, words=0.7, copied=0.6), Points(27.27, 22.73, 0.0, 0.0)),
+        # Of what is copied from the ad a tenth is let pass, of the rest half is left.
+        (Parts(meaning=0.9, words=0.7, copied=0.55), Points(27.27, 22.73, 0.0, 0.0)),
         # Of no words at all only the meaning is judged.
         (Parts(meaning=0.5, words=0.0, skills=0.0, n_skills=9, n_terms=0), Points(50.0, 0.0, 0.0, 0.0)),
     ],

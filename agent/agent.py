@@ -7,6 +7,7 @@ supports it. Who the resume is about never leaves.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import uuid
 from typing import TYPE_CHECKING, Any, NotRequired
@@ -26,11 +27,21 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 from typing_extensions import override
 
-from agent.agent_result import AgentResult, Event, by_rules, outcome, pending_edits, progress, refused_in_a_row
+from agent.agent_result import (
+    NOT_APPROVED,
+    AgentResult,
+    Event,
+    by_rules,
+    outcome,
+    pending_edits,
+    progress,
+    refused_in_a_row,
+)
 from agent.budget import Budget, Stop
 from agent.tools import APPLY, Run, ascores_along, build_tools, list_gaps, propose_edits, scores_along
 from chains.asking import RULES, name_of
-from chains.schemas import Edit
+from chains.evidence import sort_edits
+from chains.schemas import Edit, RefusedEdit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -132,7 +143,7 @@ class ResumeAgent:
             resume: its text.
             job: the ad's text.
             user: whose run it is: what its tools have found is not served to others.
-            thread_id: names the run; a new name where none is given.
+            thread_id: names the run, a new name where none is given. A run that has ended is forgotten.
 
         Raises:
             PromptInputError: a text is blank.
@@ -172,14 +183,19 @@ class ResumeAgent:
         if self.graph is None:
             yield from self._finished(run, by_rules(run, _rule_edits(run), Stop.DONE), RULES, None)
             return
-        config, failed = _config(thread, self._budget), False
+        config, failed, is_waiting = _config(thread, self._budget), False, False
         try:
-            for update in self.graph.stream(_input(run, approvals), config, context=run, stream_mode="updates"):
-                yield from progress(run, update)
-        except Exception as error:  # noqa: BLE001  a provider's error is of any class; what was accepted stands
-            failed = _failed(error)
-        found, author = self._outcome(run, self.graph.get_state(config), failed=failed)
-        yield from self._finished(run, found, author, thread)
+            try:
+                for update in self.graph.stream(_input(run, approvals), config, context=run, stream_mode="updates"):
+                    yield from progress(run, update)
+            except Exception as error:  # noqa: BLE001  a provider's error is of any class; what was accepted stands
+                failed = _failed(error)
+            found, author = self._outcome(run, self.graph.get_state(config), failed=failed)
+            is_waiting = bool(found.pending)
+        finally:
+            if not is_waiting:
+                self.graph.checkpointer.delete_thread(thread)
+        yield from self._finished(run, found, author, thread if is_waiting else None)
 
     async def astream(
         self,
@@ -191,13 +207,16 @@ class ResumeAgent:
         approvals: Sequence[bool] | None = None,
     ) -> AsyncIterator[Event]:
         """Asynchronous twin of `stream`."""
-        run = Run.of(resume, job, user, self._clock)
+        run = await asyncio.to_thread(Run.of, resume, job, user, self._clock)  # tens of ms: others go on meanwhile
         thread = thread_id or uuid.uuid4().hex
-        yield _started(run)
+        yield await asyncio.to_thread(_started, run)
         if self.graph is None:
-            found, author, named = by_rules(run, _rule_edits(run), Stop.DONE), RULES, None
-        else:
-            config, failed, named = _config(thread, self._budget), False, thread
+            found = await asyncio.to_thread(lambda: by_rules(run, _rule_edits(run), Stop.DONE))
+            for event in await self._afinished(run, found, RULES, None):
+                yield event
+            return
+        config, failed, is_waiting = _config(thread, self._budget), False, False
+        try:
             try:
                 updates = self.graph.astream(_input(run, approvals), config, context=run, stream_mode="updates")
                 async for update in updates:
@@ -205,9 +224,13 @@ class ResumeAgent:
                         yield event
             except Exception as error:  # noqa: BLE001  as above
                 failed = _failed(error)
-            found, author = self._outcome(run, await self.graph.aget_state(config), failed=failed)
-        scores = await ascores_along(run, found.kept, self._embeddings)
-        for event in _ending(found.result(run, scores, author, named)):
+            state = await self.graph.aget_state(config)
+            found, author = await asyncio.to_thread(lambda: self._outcome(run, state, failed=failed))
+            is_waiting = bool(found.pending)
+        finally:
+            if not is_waiting:
+                await self.graph.checkpointer.adelete_thread(thread)
+        for event in await self._afinished(run, found, author, thread if is_waiting else None):
             yield event
 
     def decide(
@@ -244,6 +267,26 @@ class ResumeAgent:
     def _finished(self, run: Run, found: Outcome, author: str, thread: str | None) -> Iterator[Event]:
         scores = scores_along(run, found.kept, self._embeddings)
         yield from _ending(found.result(run, scores, author, thread))
+
+    async def _afinished(self, run: Run, found: Outcome, author: str, thread: str | None) -> list[Event]:
+        scores = await ascores_along(run, found.kept, self._embeddings)
+        return await asyncio.to_thread(lambda: list(_ending(found.result(run, scores, author, thread))))
+
+    def chosen(self, resume: str, job: str, result: AgentResult, edits: Sequence[Edit]) -> AgentResult:
+        """The result with only the edits that a person has chosen, scored anew.
+
+        Args:
+            resume: the same text.
+            job: the same text.
+            result: of a run.
+            edits: some of its edits.
+        """
+        run = Run.of(resume, job, None, self._clock)
+        kept, late = sort_edits(run.resume, edits)
+        left = [RefusedEdit(edit=edit, why=NOT_APPROVED) for edit in result.edits if edit not in edits]
+        scores = tuple(scores_along(run, kept, self._embeddings))
+        changes = {"edits": tuple(kept), "refused": (*result.refused, *late, *left), "scores": scores}
+        return result.model_copy(update={**changes, "score_after": scores[-1]})
 
 
 def build_agent(

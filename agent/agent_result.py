@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from agent.budget import Budget
     from agent.tools import Run
 
+NOT_APPROVED = "it was not approved"
 _REJECTED = "User rejected"
 
 
@@ -47,7 +48,7 @@ class AgentResult(OptimizationResult):
         steps: answers of the model.
         tokens: of prompts and answers, those from the cache too.
         pending: edits that wait for approval.
-        thread_id: names the run, to go on with it after an approval; nothing without a model.
+        thread_id: names the run where edits wait for approval, to go on with it.
     """
 
     scores: tuple[Percent, ...]
@@ -172,7 +173,7 @@ def _decided(messages: Sequence[BaseMessage]) -> Iterator[tuple[Edit, str | None
                 yield Edit.model_validate(said["edit"]), said["why"]
             elif edit := _edit_of(asked[message.tool_call_id]):
                 is_rejected = str(message.content).startswith(_REJECTED)
-                yield edit, "it was not approved" if is_rejected else "the budget was spent before it was made"
+                yield edit, NOT_APPROVED if is_rejected else "the budget was spent before it was made"
 
 
 def _said(message: ToolMessage) -> dict[str, Any] | None:

@@ -19,6 +19,7 @@ METHODS = {
     ("post", "/api/ai/match"),
     ("post", "/api/ai/rank"),
     ("post", "/api/ai/optimize"),
+    ("post", "/api/ai/optimize/stream"),
     ("post", "/api/ai/sessions"),
     ("get", "/api/ai/sessions/{session_id}"),
     ("put", "/api/ai/sessions/{session_id}"),

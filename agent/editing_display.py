@@ -32,8 +32,9 @@ def print_result(console: Console, result: AgentResult) -> None:
             console.print(plain(f"  {words}"), soft_wrap=True)
     if result.skills_missing:
         console.print(plain(f"asked and shown nowhere: {', '.join(result.skills_missing)}"), soft_wrap=True)
-    line = f"\nscore {result.score_before:.1f} -> {result.score_after:.1f} with {len(result.edits)} edits"
-    console.print(plain(f"{line} by {result.optimized_by}; stopped because {result.stopped_because}"), soft_wrap=True)
+    n_edits = f"{len(result.edits)} edit{'' if len(result.edits) == 1 else 's'} by {result.optimized_by}"
+    line = f"\nscore {result.score_before:.1f} -> {result.score_after:.1f} with {n_edits}"
+    console.print(plain(f"{line}; stopped because {result.stopped_because}"), soft_wrap=True)
 
 
 def print_edit(console: Console, edit: Edit) -> None:

@@ -39,9 +39,9 @@ def test_edits_are_shown_as_diffs_with_the_score(pair: tuple[str, str], capsys: 
     """What goes and what comes stand below each other; by default no file is written."""
     assert cli.run(["optimize", *pair, *MEMORY]) == 0
     printed = capsys.readouterr().out
-    assert "- Python, FastAPI, PostgreSQL, Docker, Git" in printed or "- - Was involved in building" in printed
-    assert "+ - Helped build a REST API for 200 customers in Java and Spring Boot." in printed
-    assert "edits by rules; stopped because nothing more is gained" in printed
+    assert "\n- Was involved in building a REST API" in f"\n{printed}"
+    assert "+ Helped build a REST API for 200 customers in Java and Spring Boot." in printed
+    assert "by rules; stopped because nothing more is gained" in printed
 
 
 def test_all_edits_are_written(pair: tuple[str, str], tmp_path: Path) -> None:

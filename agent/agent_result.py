@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
     from agent.budget import Budget
-    from agent.tools import Run
+    from agent.runs import Run
 
 NOT_APPROVED = "it was not approved"
 _REJECTED = "User rejected"

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from langchain.tools import ToolRuntime  # noqa: TC002  LangChain reads the annotation when a tool is made
 from langchain_core.tools import BaseTool, StructuredTool
 
-from cache.clock import Clock, SystemClock
-from cache.codecs.json import encode_json
+from agent.runs import Run
+from agent.scoring import ascores_along, scores_along
 from cache.keys import Kind
 from cache.tools import PureTool
 from chains.analysis import analyse_pair
-from chains.documents import Document
-from chains.evidence import apply_edits, sort_edits, why_unsupported
+from chains.evidence import sort_edits
 from chains.findings import resume_findings
-from chains.matching import documents_of, pair_result
 from chains.optimization import EDITING_VERSION
-from chains.privacy import PrivateTexts, without_identity
 from chains.rule_edits import edits_by_rule
 from chains.schemas import Edit
 from chains.taxonomy import find_skills
-from chains.vectors import adocument_vectors, document_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,102 +26,10 @@ if TYPE_CHECKING:
     from langchain.agents.middleware import ToolCallRequest
 
     from cache.settings import CacheSettings
-    from chains.vectors import ArrayEmbeddings, Matrix
+    from chains.vectors import ArrayEmbeddings
 
 APPLY = "apply_edit"
 _CONTEXT_CHARS = 160
-
-
-@dataclass(frozen=True)
-class Run:
-    """The texts of one run; they are handed over with each call and never stored with an agent's messages.
-
-    Attributes:
-        resume: the whole resume.
-        job: the ad.
-        private: both without what tells who somebody is; only these leave.
-        user: whose run it is.
-        started_s: when it began, on `clock`.
-        clock: where the time comes from.
-    """
-
-    resume: str
-    job: str
-    private: PrivateTexts
-    user: str | None = None
-    clock: Clock = field(default_factory=SystemClock)
-    started_s: float = 0.0
-
-    @classmethod
-    def of(cls, resume: str, job: str, user: str | None = None, clock: Clock | None = None) -> Run:
-        """Begin a run.
-
-        Raises:
-            PromptInputError: a text is missing or blank.
-        """
-        ticking = clock or SystemClock()
-        documents = documents_of({"resume": resume, "job": job, "user": user})
-        texts = documents[0].text, documents[1].text
-        return cls(*texts, without_identity(*texts), user, ticking, ticking.monotonic_s())
-
-    @property
-    def elapsed_s(self) -> float:
-        """Seconds since it began."""
-        return self.clock.monotonic_s() - self.started_s
-
-    @property
-    def scope(self) -> str:
-        """Whose results the tools' are: of these texts, of this user and of these versions of the rules."""
-        whole = encode_json([self.resume, self.job, self.user])
-        return hashlib.sha256(whole).hexdigest()
-
-    def restored(self, edit: Edit) -> Edit:
-        """An edit with the words that its placeholders stand for."""
-        return Edit(**{name: self.private.restore(value) for name, value in edit.model_dump().items()})
-
-    def hidden(self, edit: Edit) -> Edit:
-        """An edit with placeholders for what must not leave."""
-        return Edit(**{name: self.private.hide(value) for name, value in edit.model_dump().items()})
-
-    def why_refused(self, edit: Edit) -> str | None:
-        """Why the resume does not support an edit, in words that may leave; `None` when it does."""
-        if edit.original not in self.private.resume:
-            return "the words to be replaced do not stand in the resume"
-        why = why_unsupported(self.resume, self.restored(edit))
-        return None if why is None else self.private.hide(why)
-
-
-def scores_along(run: Run, edits: Sequence[Edit], embeddings: ArrayEmbeddings) -> list[float]:
-    """The score of the resume as it is and after each edit more, by the texts that may leave.
-
-    Args:
-        run: the texts.
-        edits: n edits, in their whole words, which the resume supports.
-        embeddings: through the cache, so that only what an edit has changed is embedded.
-
-    Returns:
-        n + 1 numbers from 0 to 100.
-    """
-    texts = _texts_along(run, edits)
-    return _scores(run, texts, document_vectors([run.private.job, *texts], embeddings))
-
-
-async def ascores_along(run: Run, edits: Sequence[Edit], embeddings: ArrayEmbeddings) -> list[float]:
-    """Asynchronous twin of `scores_along`."""
-    texts = _texts_along(run, edits)
-    return _scores(run, texts, await adocument_vectors([run.private.job, *texts], embeddings))
-
-
-def _texts_along(run: Run, edits: Sequence[Edit]) -> list[str]:
-    hidden = [run.hidden(edit) for edit in edits]
-    return [apply_edits(run.private.resume, tuple(hidden[:n])) for n in range(len(hidden) + 1)]
-
-
-def _scores(run: Run, texts: Sequence[str], vectors: Matrix) -> list[float]:
-    job = Document.from_text(run.private.job)
-    # A resume of nothing but identity lines still has a score.
-    resumes = [Document.from_text(text or run.resume) for text in texts]
-    return [pair_result(resume, job, vectors[[at, 0]]).score for at, resume in enumerate(resumes, start=1)]
 
 
 def build_tools(embeddings: ArrayEmbeddings) -> list[BaseTool]:

@@ -40,9 +40,11 @@ def events(client: httpx.Client, body: dict[str, Any]) -> list[tuple[str, Any]]:
 
 def test_without_a_model_the_rules_edits_come(api: httpx.Client) -> None:
     """The first event says how many edits rules propose, and the last holds them, scored."""
-    (first, started), (last, result) = events(api, BODY)
+    (first, started), *verdicts, (last, result) = events(api, BODY)
     assert (first, last) == ("started", "result")
-    assert started["edits_by_rule"] == len(result["edits"]) > 0
+    assert started["edits_by_rule"] == len(verdicts) > 0
+    accepted = [data["edit"] for kind, data in verdicts if kind == "edit_accepted"]
+    assert accepted == result["edits"]
     assert (result["optimized_by"], len(result["scores"])) == ("rules", len(result["edits"]) + 1)
 
 

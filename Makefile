@@ -47,7 +47,7 @@ clean:
 	@touch $@
 
 .venv/.dev: pyproject.toml constraints.txt | .venv/bin/python
-	$(INSTALL) --editable '.[local,fast,api,notebooks,test,lint]'
+	$(INSTALL) --editable '.[local,fast,agent,api,notebooks,test,lint]'
 	@touch $@ .venv/.local
 
 .venv/.bench: pyproject.toml constraints.txt .venv/.dev

@@ -14,10 +14,11 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from agent.cli_cache import cache_app
-from agent.cli_options import OK, Output, Url, store_url
+from agent.cli_optimize import optimize
+from agent.cli_options import OK, Output, Resume, Url, patient_settings, store_url
 from agent.cli_serve import serve
 from agent.errors import AgentError
-from cache import CacheError, CacheSettings, ConfigurationError
+from cache import CacheError, ConfigurationError
 from chains.errors import ChainError, DocumentError
 
 if TYPE_CHECKING:
@@ -26,16 +27,14 @@ if TYPE_CHECKING:
 
 FAILED, BAD_INPUT = 1, 2
 _INTERRUPTED = 130  # what typer makes of Ctrl-C, without a word
-_BATCH_DEADLINE_MS = 2000  # a person waits for one answer here, not a thousand requests: patience costs nothing
-
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(cache_app, name="cache")
 app.command()(serve)
+app.command()(optimize)
 _out = Output()
 _err = Console(stderr=True)
 
-Resume = Annotated[Path, typer.Argument(help="The resume: PDF, DOCX, Markdown or text.")]
 Jobs = Annotated[list[Path], typer.Argument(help="Job ads, or folders of them.")]
 
 
@@ -66,7 +65,7 @@ def match(
     from agent.settings import Settings  # noqa: PLC0415  same
     from agent.wiring import Services  # noqa: PLC0415  same
 
-    with Services(Settings(cache=_cache_settings()), url=store_url(url)) as services, _progress() as report:
+    with Services(Settings(cache=patient_settings()), url=store_url(url)) as services, _progress() as report:
         found = rank_files(services, resume, jobs, top=top, explain=explain, on_progress=report)
     if as_json:
         _out.out(found.model_dump_json(indent=2), highlight=False)
@@ -113,13 +112,6 @@ def _explain_failure(error: BaseException) -> int:
 def _fail(problem: object, code: int) -> int:
     _err.print(f"resumecache: {problem}", markup=False, emoji=False, highlight=False, soft_wrap=True)
     return code
-
-
-def _cache_settings() -> CacheSettings:
-    settings = CacheSettings()
-    if "deadline_ms" in settings.model_fields_set:
-        return settings
-    return settings.model_copy(update={"deadline_ms": _BATCH_DEADLINE_MS})
 
 
 @contextlib.contextmanager

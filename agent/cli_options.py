@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +12,9 @@ from typing_extensions import override
 from cache import CacheSettings
 
 OK = 0
+_BATCH_DEADLINE_MS = 2000  # a person waits for one answer here, not a thousand requests: patience costs nothing
+
+Resume = Annotated[Path, typer.Argument(help="The resume: PDF, DOCX, Markdown or text.")]
 
 Url = Annotated[
     str | None,
@@ -28,6 +32,14 @@ def store_url(url: str | None) -> str | None:
 
     url = url or CacheSettings().redis_url
     return "embedded://" if url is None and embedded_available() else url
+
+
+def patient_settings() -> CacheSettings:
+    """The cache's settings with more time for each operation, unless the environment says how much."""
+    settings = CacheSettings()
+    if "deadline_ms" in settings.model_fields_set:
+        return settings
+    return settings.model_copy(update={"deadline_ms": _BATCH_DEADLINE_MS})
 
 
 class Output(Console):

@@ -22,8 +22,8 @@ def print_report(console: Console, report: RankingReport, *, explain: bool = Fal
     console.print(_table(report))
     if explain:
         for result in report.ranking:
-            console.print(_plain(f"\n{result.rank}. {_title(result)}: {result.explanation}"))
-    console.print(_plain(f"\n{report.cache.line()}"), soft_wrap=True)
+            console.print(plain(f"\n{result.rank}. {_title(result)}: {result.explanation}"))
+    console.print(plain(f"\n{report.cache.line()}"), soft_wrap=True)
 
 
 def _table(report: RankingReport) -> Table:
@@ -35,11 +35,11 @@ def _table(report: RankingReport) -> Table:
     table.add_column("missing", overflow="fold", ratio=4)
     for result in report.ranking:
         present, missing = _names(result.skills_present), _names(result.skills_missing)
-        table.add_row(str(result.rank), _plain(_title(result)), f"{result.score:.1f}", _plain(present), _plain(missing))
+        table.add_row(str(result.rank), plain(_title(result)), f"{result.score:.1f}", plain(present), plain(missing))
     return table
 
 
-def _plain(text: str) -> Text:
+def plain(text: str) -> Text:
     """Words of files as they are: no markup in an "Engineer [m/f/d]", and no orders to the terminal."""
     return Text("".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text))
 

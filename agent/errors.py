@@ -3,6 +3,7 @@
 ```
 AgentError
 ├─ DemoError                    a run of the demonstration did not end well
+├─ OutputFileError              a result cannot be written to its file
 └─ SessionsUnavailableError     the cache cannot keep or find sessions now
 ```
 """
@@ -16,6 +17,10 @@ class AgentError(Exception):
 
 class DemoError(AgentError):
     """A run of the demonstration did not end well."""
+
+
+class OutputFileError(AgentError):
+    """A result cannot be written to its file."""
 
 
 class SessionsUnavailableError(AgentError):

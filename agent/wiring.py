@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from langchain_core.runnables import Runnable
 
+    from agent.agent import ResumeAgent
     from agent.settings import Settings
     from chains.schemas import MatchResult, OptimizationResult
 
@@ -102,6 +103,17 @@ class Services(Closing):
         """From a resume, an ad and perhaps a user to edits, which are kept."""
         results = self._results(Kind.OPTIMIZATION)
         return build_optimize_chain(self.embeddings, chat_model=self.chat_model, results=results)
+
+    @cached_property
+    def resume_agent(self) -> ResumeAgent:
+        """The agent that edits resumes, on the models and the store above; without a chat model it follows rules."""
+        from agent.agent import build_agent  # noqa: PLC0415  loads LangChain's agents, which a ranking need not wait for
+        from agent.tools import pure_tools  # noqa: PLC0415  same
+        from cache.tools import ToolResultCache  # noqa: PLC0415  same
+
+        settings = self.settings.cache
+        results = ToolResultCache(self._store, pure_tools(settings), settings=settings)
+        return build_agent(self.chat_model, self.embeddings, tool_results=results)
 
     @cached_property
     def cache(self) -> CacheService:

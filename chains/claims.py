@@ -79,7 +79,8 @@ LIMITS = {name: re.compile(rf"(?<!\w)(?:{words})(?!\w)", _FLAGS) for name, words
 """Groups of words that an edit may not leave out."""
 
 ORDERS = re.compile(
-    r"\b(?:ignore|disregard|forget)\b.{0,30}\b(?:instruction|prompt|rule|above)|\bsystem prompt\b|"
+    r"\b(?:ignore|disregard|forget)\b.{0,30}\b(?:instruction|prompt|rule|above|candidate|applicant)|"
+    r"\bsystem prompt\b|\bdear (?:reader|recruiter|hiring|assistant|model)|\bhire me\b|"
     r"\b(?:rate|score|rank|hire)\b.{0,20}\b(?:candidate|applicant|resume)",
     _FLAGS,
 )

@@ -17,7 +17,9 @@ _SKILL_LINE_NAMES = 3  # a line that names so many skills is a list of skills
 _LIST_START = re.compile(r"[-*•·]|[^,.]{1,40}:")
 _ITEM_BORDER = re.compile(r"[,;|/]")
 _SENTENCE = re.compile(r"[^\n.!?;]+")
-_PLAIN_LIST = re.compile(r"(?P<label>[^,.:]{1,40}:\s*|[-*•·]\s+)(?P<items>[^():;|]+)")
+_PLAIN_LIST = re.compile(r"(?P<label>[^,.:]{1,40}:(?:\*\*|__)?\s*|[-*•·]\s+)(?P<items>[^():;|*]+)")
+_LABEL = re.compile(r"\A(?:[-*•·]\s+)?(?:[^,.:]{1,40}:(?:\*\*|__)?)?")
+_LONGEST_ITEM_WORDS = 4
 _DEEDS = {
     "administering": ("administered", "administer"), "analysing": ("analysed", "analyse"),
     "analyzing": ("analyzed", "analyze"), "building": ("built", "build"), "coordinating": ("coordinated", "coordinate"),
@@ -90,13 +92,21 @@ def _skill_lines(resume: str) -> dict[str, frozenset[str]]:
     return {
         line: names
         for line, names in named.items()
-        if len(names) >= max(_SKILL_LINE_NAMES, len(_ITEM_BORDER.findall(line)) / 2) and _is_whole(line)
+        if len(names) >= max(_SKILL_LINE_NAMES, len(_ITEM_BORDER.findall(line)) / 2)
+        and _is_whole(line)
+        and _has_short_items(line)
     }
 
 
 def _is_whole(line: str) -> bool:
     """Say whether a list begins and ends on its line: with a bullet or a label, and not in mid-sentence."""
     return bool(_LIST_START.match(line)) and line[-1] not in ".,;" and line.count("(") == line.count(")")
+
+
+def _has_short_items(line: str) -> bool:
+    """Say whether a line lists names: a story has longer pieces, and in "Haupt- und Nebenbuch" one is half a word."""
+    items = [item.strip() for item in _ITEM_BORDER.split(_LABEL.sub("", line))]
+    return not any(len(item.split()) > _LONGEST_ITEM_WORDS or item.endswith("-") for item in items)
 
 
 def _sentence_of(text: str, at: int) -> str:

@@ -28,9 +28,12 @@ Body: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ToolCalls:
-    """An answer that asks for tools, each by its name and arguments; the ids are new in every answer."""
+    """An answer that asks for tools, each by its name and arguments; the ids are new in every answer.
 
-    calls: tuple[tuple[str, Body], ...]
+    Arguments that are a text are sent as they are, be they JSON or not.
+    """
+
+    calls: tuple[tuple[str, Body | str], ...]
 
 
 Answer: TypeAlias = str | Body | ToolCalls | Callable[[Body], str | ToolCalls]
@@ -224,7 +227,7 @@ class OpenAIServer:
             {
                 "id": f"call_{uuid.uuid4().hex}",
                 "type": "function",
-                "function": {"name": name, "arguments": json.dumps(arguments)},
+                "function": {"name": name, "arguments": _written(arguments)},
             }
             for name, arguments in asked.calls
         ]
@@ -355,6 +358,10 @@ def _content(answer: Answer, body: Body) -> str | ToolCalls:
     if callable(answer):
         return answer(body)
     return answer if isinstance(answer, str | ToolCalls) else json.dumps(answer)
+
+
+def _written(arguments: Body | str) -> str:
+    return arguments if isinstance(arguments, str) else json.dumps(arguments)
 
 
 def _call_deltas(index: int, call: Body) -> list[Body]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 HEALTH_S = 1.0
 STATS_S = 5.0
 _STATS_AT_ONCE = 4
+_STREAMS_AT_ONCE = 32  # each waits for a model for minutes
 
 
 class Backend:
@@ -39,6 +40,7 @@ class Backend:
         self._provide = provide
         self._ai: AIService | None = None
         self._counting = Gate(_STATS_AT_ONCE)
+        self.streams = Gate(_STREAMS_AT_ONCE)
 
     @property
     def services(self) -> Services:

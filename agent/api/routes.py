@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import StreamingResponse
 from fastapi.security import HTTPAuthorizationCredentials
 from starlette.exceptions import HTTPException
 
@@ -18,6 +19,7 @@ from agent.api.backend import Backend
 from agent.api.errors import documented
 from agent.api.guard import BACKEND, guarded
 from agent.api.limits import Limits
+from agent.api.optimizing import EVENT_STREAM, stream_optimization
 from agent.api.requests import JSON, body_schema, check_type, read_pair, read_ranking
 from agent.api.schemas import (
     SESSION_ID,
@@ -118,6 +120,14 @@ async def optimize(request: Request, response: Response, backend: Has) -> Optimi
     return answer.result
 
 
+async def optimize_stream(request: Request, backend: Has) -> Response:
+    """Edit a resume for a job and say how it goes: `started`, `step`, `edit_accepted`, `edit_refused` and `result`.
+
+    The last event is `result`, or `error` with a problem document.
+    """
+    return await stream_optimization(request, backend)
+
+
 async def create_session(request: Request, response: Response, backend: Has, body: NewSession) -> Session:
     """Make a session; its id cannot be guessed, and whoever has it has the session."""
     session = await backend.new_session(body.data)
@@ -207,6 +217,9 @@ _X_CACHE = {
 _ANSWERED: dict[int | str, dict[str, Any]] = {
     200: {"description": "The answer; from the cache where it was there.", "headers": {X_CACHE: _X_CACHE}}
 }
+_STREAMED: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Server-sent events.", "content": {EVENT_STREAM: {"schema": {"type": "string"}}}}
+}
 _JSON = [Depends(require_json)]
 _WORK_PROBLEMS = documented(400, 408, 413, 415, 422, 500, 502, 503, 504)
 
@@ -228,6 +241,15 @@ def _add_work(router: APIRouter) -> None:
         router.add_api_route(
             path, endpoint, methods=["POST"], responses=responses, tags=tags, openapi_extra={"requestBody": body}
         )
+    router.add_api_route(
+        "/optimize/stream",
+        optimize_stream,
+        methods=["POST"],
+        response_class=StreamingResponse,
+        responses=_STREAMED | _WORK_PROBLEMS,
+        tags=tags,
+        openapi_extra={"requestBody": pair},
+    )
 
 
 def _add_sessions(router: APIRouter) -> None:

@@ -95,6 +95,25 @@ def test_rules_put_the_asked_skills_of_a_list_first() -> None:
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        "- Kreditoren-, Debitoren- und Anlagenbuchhaltung mit DATEV und später SAP R/3, HGB, Haupt-",
+        "- Annual accounts by HGB and IFRS for two companies of the group, DATEV, SAP",
+    ],
+)
+def test_rules_leave_a_story_in_its_order(line: str) -> None:
+    """A line that names skills in a sentence, or halves of words, is no list of them."""
+    job = "Requirements:\n- SAP\n- IFRS\n- Python"
+    assert edits_by_rule(f"Ann Example\n\nWrote Python.\n{line}\n", job) == []
+
+
+def test_rules_keep_the_marks_of_a_label() -> None:
+    """The label of a list stays as it is, in bold too."""
+    [found] = edits_by_rule("Ann Example\n\n- **Accounts:** HGB, IFRS, DATEV\n", "Requirements:\n- IFRS")
+    assert found.new == "- **Accounts:** IFRS, HGB, DATEV"
+
+
+@pytest.mark.parametrize(
     ("line", "new"),
     [
         ("Responsible for maintaining two presses.", "Maintained two presses."),

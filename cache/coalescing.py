@@ -28,6 +28,7 @@ from cache.flight import (
     wait_for_first,
 )
 from cache.leases import Lease, LeaseKeeper, SafeLeases
+from cache.near import NearStore
 from cache.wrappers import ByteStoreAdapter, DisabledStore, FailOpenStore, SafeStore
 
 if TYPE_CHECKING:
@@ -224,7 +225,7 @@ class _Shared:
 
 def _shared_of(store: SafeStore) -> _Shared:
     below: object = store.inner if isinstance(store, FailOpenStore) else store
-    below = below.inner if isinstance(below, ByteStoreAdapter) else below
+    below = below.inner if isinstance(below, ByteStoreAdapter | NearStore) else below
     with _lock:
         try:
             return _by_store.setdefault(below, _Shared())

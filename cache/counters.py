@@ -15,6 +15,7 @@ class Counts:
     Attributes:
         hits: lookups that were answered.
         misses: lookups that were not.
+        near_hits: entries that were read without asking the server (see `cache.near`).
         shared: hits that another caller's computation answered, before the store held them.
         stored: entries handed to the store and confirmed by it.
         made: values that had to be made upstream.
@@ -26,6 +27,7 @@ class Counts:
 
     hits: int = 0
     misses: int = 0
+    near_hits: int = 0
     shared: int = 0
     stored: int = 0
     made: int = 0

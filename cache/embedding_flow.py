@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from cache.clock import Clock
     from cache.counters import Counters
+    from cache.near_cache import NearCache
 
 _log = logging.getLogger("resumecache")
 Progress = Callable[[int, int], None]
@@ -109,6 +110,7 @@ class EmbeddingSpace:
         counters: where hits and misses are counted.
         flights: which texts of this process are being embedded; `None` where everybody embeds for itself.
         wait_s: seconds that one caller waits for another.
+        near: entries that are read without asking the store, or `None`.
         width: how wide the provider's vectors are, once it has said so.
     """
 
@@ -122,6 +124,7 @@ class EmbeddingSpace:
     counters: Counters
     flights: Flights | None = None
     wait_s: float = 0.0
+    near: NearCache | None = None
     width: int | None = None
     _hashers: dict[Role, ContentHasher] = field(init=False)
 
@@ -200,6 +203,10 @@ def _distinct_vectors(
 ) -> Generator[Command, Any, FloatArray]:
     ticket = space.flights.ticket() if space.flights else 0
     keys, tags = space.keys(texts, role)
+    near = space.near.vectors(keys, tags) if space.near else None
+    if near is not None and isinstance(near.vectors, np.ndarray) and _fits(space, near.vectors):
+        _count(space, keys, n_hits=len(texts), n_near=len(texts), saved_ms=near.made_ms)
+        return near.vectors
     raws = yield Lookup(keys, len(keys) * (HEADER_BYTES + 4 * (space.width or 0)))
     found = decode_vectors(raws, tags, now_s=space.clock.now_s())
     _count_unreadable(space, keys, found)
@@ -350,6 +357,8 @@ def check_answer(answer: Any, n_texts: int, width: int | None) -> FloatArray:
     return vectors
 
 
-def _count(space: EmbeddingSpace, keys: Sequence[str], *, n_hits: int, n_misses: int = 0, saved_ms: int) -> None:
-    space.counters.add(hits=n_hits, misses=n_misses, saved_ms=saved_ms)
+def _count(
+    space: EmbeddingSpace, keys: Sequence[str], *, n_hits: int, n_misses: int = 0, n_near: int = 0, saved_ms: int
+) -> None:
+    space.counters.add(hits=n_hits, misses=n_misses, near_hits=n_near, saved_ms=saved_ms)
     _log.debug("%s: %d hits, %d misses, from %s on", space.model, n_hits, n_misses, keys[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cache.near import NearStore, near_store
 from cache.stores import store_from_client, store_from_url
 from cache.stores.base import Store
 from cache.wrappers import ByteStoreAdapter, DisabledStore, FailOpenStore, SafeStore
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from cache.counters import Counters
     from cache.keys import Kind
+    from cache.near_cache import NearCache
     from cache.settings import CacheSettings
 
 
@@ -26,8 +28,9 @@ def open_store(settings: CacheSettings, *, url: str | None = None, client: objec
     """
     deadline = settings.deadline()
     if client is not None:
-        return FailOpenStore(store_from_client(client, deadline=deadline))
-    return FailOpenStore(store_from_url(url or settings.redis_url, deadline=deadline))
+        return FailOpenStore(near_store(store_from_client(client, deadline=deadline), settings.near_bytes))
+    url = url or settings.redis_url or ""
+    return FailOpenStore(near_store(store_from_url(url, deadline=deadline), settings.near_bytes, server=url))
 
 
 def store_for(kind: Kind, store: ByteStore, settings: CacheSettings, counters: Counters) -> SafeStore:
@@ -38,10 +41,18 @@ def store_for(kind: Kind, store: ByteStore, settings: CacheSettings, counters: C
     if not settings.is_enabled(kind):
         return DisabledStore()
     if isinstance(store, FailOpenStore):
-        return FailOpenStore(store.inner, counters=counters, breakers=store.breakers)
+        inner = store.inner.counted_by(counters) if isinstance(store.inner, NearStore) else store.inner
+        return FailOpenStore(inner, counters=counters, breakers=store.breakers)
     return FailOpenStore(store if isinstance(store, Store) else ByteStoreAdapter(store), counters=counters)
 
 
 def bare_store(store: Store) -> Store:
-    """The store below one that fails open: here its failures show."""
-    return store.inner if isinstance(store, FailOpenStore) else store
+    """The store below one that fails open or keeps entries near: here failures show, and what the server has."""
+    store = store.inner if isinstance(store, FailOpenStore) else store
+    return store.inner if isinstance(store, NearStore) else store
+
+
+def near_of(store: Store) -> NearCache | None:
+    """What a store keeps near; `None` where it keeps nothing."""
+    store = store.inner if isinstance(store, FailOpenStore) else store
+    return store.near if isinstance(store, NearStore) else None

@@ -38,7 +38,7 @@ class DecodedVectors:
     """
 
     vectors: Sequence[FloatArray] | FloatArray
-    rows: list[int]
+    rows: Sequence[int]
     unreadable: dict[int, EntryError]
     made_ms: int
 
@@ -110,10 +110,22 @@ def _joined(raws: Sequence[bytes | None]) -> npt.NDArray[np.uint32] | None:
 def _are_proven(words: npt.NDArray[np.uint32], key_tags: bytes, now_s: float) -> bool:
     """Prove a whole batch in a few array operations; False when any entry needs a look of its own."""
     heads = words[:, :_HEADER_WORDS].copy()  # together in the processor's cache, unlike the rows
-    said = (_MAGIC_WORD, _FLOAT32_HEAD, 4 * words.shape[1] - HEADER_BYTES, 0)
+    size_bytes = 4 * words.shape[1] - HEADER_BYTES
+    return not words.sum(axis=1, dtype=np.uint32).any() and are_current(heads, size_bytes, key_tags, now_s)
+
+
+def are_current(heads: npt.NDArray[np.uint32], size_bytes: int, key_tags: bytes, now_s: float) -> bool:
+    """Say whether headers are all of fresh float32 vectors of one size under these keys.
+
+    Args:
+        heads: shape (n, 16).
+        size_bytes: of each vector.
+        key_tags: 8 bytes for each header, joined.
+        now_s: seconds since the epoch, to judge freshness.
+    """
+    said = (_MAGIC_WORD, _FLOAT32_HEAD, size_bytes, 0)
     return (
-        not words.sum(axis=1, dtype=np.uint32).any()
-        and bool((heads[:, (0, _FORMAT, _SIZE, _KEY_ID)] == np.array(said, dtype=np.uint32)).all())
+        bool((heads[:, (0, _FORMAT, _SIZE, _KEY_ID)] == np.array(said, dtype=np.uint32)).all())
         and heads[:, _TAG : _TAG + 2].tobytes() == key_tags
         and bool((heads[:, _CREATED].astype(np.int64) + heads[:, _TTL]).min() > now_s)
     )

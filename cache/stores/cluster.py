@@ -25,19 +25,20 @@ from cache.errors import (
     StoreTimeoutError,
 )
 from cache.stores import commands
-from cache.stores.base import Store
+from cache.stores.base import TrackedStore
 from cache.stores.connections import Endpoint, again, translated
 from cache.stores.links import Link, within
 from cache.stores.merging import merged_info
 from cache.stores.slots import Address, SlotMap, grouped, slot_of
 from cache.stores.topology import Topology
+from cache.stores.tracking import ClusterTracking
 from cache.stores.urls import ServersUrl
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
-    from cache.stores.base import Payload
+    from cache.stores.base import Payload, Tell
     from cache.stores.commands import Command
 
     Asked = dict[Address, list[Command]]
@@ -65,7 +66,7 @@ class Answer(NamedTuple):
 _NOT_YET = Answer("", None)
 
 
-class ClusterStore(Store):
+class ClusterStore(TrackedStore):
     """Entries on the servers of a cluster.
 
     Args:
@@ -207,6 +208,10 @@ class ClusterStore(Store):
         expires_s = self._expiry(0)
         addresses = (await self._amap(expires_s)).addresses()
         return _merged(await self._atell(dict.fromkeys(addresses, commands.INFO), expires_s))
+
+    @override
+    def track(self, tell: Tell) -> ClusterTracking:
+        return ClusterTracking(self._topology, lambda address: self._endpoint.at(*address), tell)
 
     @override
     def close(self) -> None:

@@ -9,7 +9,7 @@ from redis import exceptions as redis_errors
 from typing_extensions import override
 
 from cache.deadline import Deadline
-from cache.stores.base import Attempt, LeasingStore
+from cache.stores.base import Attempt, LeasingStore, TrackedStore
 from cache.stores.commands import (
     INFO,
     OK,
@@ -28,16 +28,17 @@ from cache.stores.commands import (
 )
 from cache.stores.leasing import acquired, acquiring, are_held, releasing, renewing
 from cache.stores.links import Link
+from cache.stores.tracking import ALIVE, PRIMARY, ServerTracking
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
-    from cache.stores.base import Payload
+    from cache.stores.base import Payload, Tell
     from cache.stores.commands import Command
     from cache.stores.connections import Connector
 
 
-class RedisStore(LeasingStore):
+class RedisStore(LeasingStore, TrackedStore):
     """Entries on one server.
 
     Every command that is sent can be sent twice without harm, so a connection that the server had closed meanwhile
@@ -180,6 +181,10 @@ class RedisStore(LeasingStore):
     async def asettle(self, key: str, value: Payload, token: bytes, *, ttl_s: int) -> None:
         commands = sets([(key, value)], ttl_s) + releasing([(key, token)])
         expect((await self._aexchange(commands, len(value)))[:1], OK)
+
+    @override
+    def track(self, tell: Tell) -> ServerTracking:
+        return ServerTracking(self.endpoint, tell, proof=PRIMARY if self.endpoint.moves else ALIVE)
 
     @override
     def close(self) -> None:

@@ -1,0 +1,264 @@
+"""`NearStore`: a store that answers from this process what it has read from its server before."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakValueDictionary
+
+from typing_extensions import override
+
+from cache.counters import Counters
+from cache.errors import PartialFailureError, StoreError
+from cache.gathering import gathering_of
+from cache.near_cache import NearCache
+from cache.stores.base import Attempt, LeasingStore, Store, TrackedStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Hashable, Iterator, Sequence
+    from types import TracebackType
+
+    from cache.stores.base import Payload
+
+
+class NearStore(Store):
+    """Reads what is near without a round trip, and the rest in one; keeps near what it has read.
+
+    Only whole and fresh entries of kinds that do not change under their keys are kept; all other keys and values are
+    read from the server each time. What this store deletes or writes is not served from near any more when the verb
+    returns; for what others delete see `cache.near_cache`. No read that is answered from near waits for anything.
+
+    Args:
+        inner: the store on the server.
+        near: what is kept, shared by all stores of this process on the server.
+        counters: where it is counted what was near.
+    """
+
+    def __init__(self, inner: TrackedStore, near: NearCache, *, counters: Counters | None = None) -> None:
+        self.inner = inner
+        self.near = near
+        self.counters = counters or Counters()
+
+    def counted_by(self, counters: Counters) -> Self:
+        """The same store, counting elsewhere."""
+        return type(self)(self.inner, self.near, counters=counters)
+
+    @override
+    def mget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
+        reading = _Reading(self, keys)
+        if reading.missing:
+            with reading:
+                reading.take(self.inner.mget(reading.missing, expect_bytes=reading.share_of(expect_bytes)))
+        return reading.values
+
+    @override
+    async def amget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
+        reading = _Reading(self, keys)
+        if reading.missing:
+            with reading:
+                reading.take(await self._amget(reading.missing, reading.share_of(expect_bytes)))
+        return reading.values
+
+    async def _amget(self, keys: Sequence[str], expect_bytes: int) -> list[bytes | None]:
+        if not self.inner.gathers_reads:
+            return await self.inner.amget(keys, expect_bytes=expect_bytes)
+        return await gathering_of(self.inner).amget(self.inner, keys, expect_bytes=expect_bytes)
+
+    @override
+    def mset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
+        try:
+            self.inner.mset(key_value_pairs, ttl_s=ttl_s)
+        finally:  # what failed may have been done
+            self.near.drop([key for key, _ in key_value_pairs])
+
+    @override
+    async def amset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
+        try:
+            await self.inner.amset(key_value_pairs, ttl_s=ttl_s)
+        finally:
+            self.near.drop([key for key, _ in key_value_pairs])
+
+    @override
+    def mdelete(self, keys: Sequence[str]) -> None:
+        try:
+            self.inner.mdelete(keys)
+        finally:
+            self.near.drop(keys)
+
+    @override
+    async def amdelete(self, keys: Sequence[str]) -> None:
+        try:
+            await self.inner.amdelete(keys)
+        finally:
+            self.near.drop(keys)
+
+    @override
+    def mpeek(self, keys: Sequence[str], n_bytes: int) -> list[bytes | None]:
+        return self.inner.mpeek(keys, n_bytes)
+
+    @override
+    async def ampeek(self, keys: Sequence[str], n_bytes: int) -> list[bytes | None]:
+        return await self.inner.ampeek(keys, n_bytes)
+
+    @override
+    def yield_keys(self, *, prefix: str | None = None) -> Iterator[str]:
+        return self.inner.yield_keys(prefix=prefix)
+
+    @override
+    def ayield_keys(self, *, prefix: str | None = None) -> AsyncIterator[str]:
+        return self.inner.ayield_keys(prefix=prefix)
+
+    @override
+    def ping(self) -> None:
+        self.inner.ping()
+
+    @override
+    async def aping(self) -> None:
+        await self.inner.aping()
+
+    @override
+    def servers_of(self, keys: Sequence[str]) -> list[str]:
+        return self.inner.servers_of(keys)
+
+    @override
+    def ping_server(self, server: str) -> None:
+        self.inner.ping_server(server)
+
+    @override
+    def info(self) -> dict[str, str]:
+        return self.inner.info()
+
+    @override
+    async def ainfo(self) -> dict[str, str]:
+        return await self.inner.ainfo()
+
+    @override
+    def close(self) -> None:
+        self.near.leave(self.inner)
+        self.inner.close()
+
+    @override
+    async def aclose(self) -> None:
+        self.near.leave(self.inner)
+        await self.inner.aclose()
+
+
+class _Reading:
+    """One read: what is near, and a block in which the rest is read from the server.
+
+    Attributes:
+        values: in the order of the keys.
+        missing: the keys that are not near.
+    """
+
+    def __init__(self, store: NearStore, keys: Sequence[str]) -> None:
+        self.values = store.near.read(keys)
+        self._positions = [n for n, value in enumerate(self.values) if value is None]
+        self._n_near = len(keys) - len(self._positions)
+        if self._n_near:
+            store.counters.add(near_hits=self._n_near)
+        self.missing = [keys[n] for n in self._positions]
+        self._fetch = store.near.fetching(store.inner, self.missing) if self.missing else None
+
+    def share_of(self, n_bytes: int) -> int:
+        """How many bytes of so many are to be read."""
+        return n_bytes * len(self.missing) // len(self.values)
+
+    def take(self, values: Sequence[bytes | None]) -> None:
+        """Put what was read in its places, and keep it."""
+        for position, value in zip(self._positions, values, strict=True):
+            self.values[position] = value
+        if self._fetch is not None:
+            self._fetch.keep(self.missing, values)
+
+    def __enter__(self) -> None:
+        if self._fetch is not None:
+            self._fetch.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """A failing server does not take away what was near."""
+        if isinstance(error, PartialFailureError):
+            self.take(error.values)
+        if self._fetch is not None:
+            self._fetch.__exit__(kind, error, trace)
+        if isinstance(error, StoreError) and self._n_near:
+            failures = error.failures if isinstance(error, PartialFailureError) else (error,)
+            n_done = self._n_near + (error.n_done if isinstance(error, PartialFailureError) else 0)
+            raise PartialFailureError.of(failures, values=self.values, n_done=n_done) from error
+
+
+class NearLeasingStore(NearStore, LeasingStore):
+    """The same on a store where leases can be had."""
+
+    inner: Any  # a TrackedStore that is a LeasingStore
+
+    @override
+    def acquire(self, key: str, token: bytes, *, life_ms: int) -> Attempt:
+        attempt: Attempt = self.inner.acquire(key, token, life_ms=life_ms)
+        return attempt
+
+    @override
+    async def aacquire(self, key: str, token: bytes, *, life_ms: int) -> Attempt:
+        attempt: Attempt = await self.inner.aacquire(key, token, life_ms=life_ms)
+        return attempt
+
+    @override
+    def renew(self, holders: Sequence[tuple[str, bytes]], *, life_ms: int) -> list[bool]:
+        are_held: list[bool] = self.inner.renew(holders, life_ms=life_ms)
+        return are_held
+
+    @override
+    async def arenew(self, holders: Sequence[tuple[str, bytes]], *, life_ms: int) -> list[bool]:
+        are_held: list[bool] = await self.inner.arenew(holders, life_ms=life_ms)
+        return are_held
+
+    @override
+    def release(self, holders: Sequence[tuple[str, bytes]]) -> None:
+        self.inner.release(holders)
+
+    @override
+    async def arelease(self, holders: Sequence[tuple[str, bytes]]) -> None:
+        await self.inner.arelease(holders)
+
+    @override
+    def settle(self, key: str, value: Payload, token: bytes, *, ttl_s: int) -> None:
+        try:
+            self.inner.settle(key, value, token, ttl_s=ttl_s)
+        finally:
+            self.near.drop([key])
+
+    @override
+    async def asettle(self, key: str, value: Payload, token: bytes, *, ttl_s: int) -> None:
+        try:
+            await self.inner.asettle(key, value, token, ttl_s=ttl_s)
+        finally:
+            self.near.drop([key])
+
+
+def near_store(inner: Store, max_bytes: int, *, server: Hashable = None) -> Store:
+    """A store that keeps near what it reads; the store itself where nothing is to be kept, or changes are not told.
+
+    Args:
+        inner: the store.
+        max_bytes: how much memory may be used; 0 is none.
+        server: what tells the server, and who is logged in there, from others: equal ones share what is kept, and the
+            connection that changes are told on. `None` shares with nobody.
+    """
+    if not max_bytes or not isinstance(inner, TrackedStore):
+        return inner
+    near = NearCache(max_bytes) if server is None else _shared(server, max_bytes)
+    return (NearLeasingStore if isinstance(inner, LeasingStore) else NearStore)(inner, near)
+
+
+def _shared(server: Hashable, max_bytes: int) -> NearCache:
+    with _lock:
+        near = _by_server.get((server, max_bytes))
+        if near is None:
+            near = _by_server[server, max_bytes] = NearCache(max_bytes)
+        return near
+
+
+_by_server: WeakValueDictionary[tuple[Hashable, int], NearCache] = WeakValueDictionary()
+_lock = threading.Lock()

@@ -52,7 +52,7 @@ class NearCache:
         self._users: weakref.WeakSet[TrackedStore] = weakref.WeakSet()
         self._tracking: Tracking | None = None
         self._namespaces: set[str] = set()
-        self._arena: Arena | None = None
+        self._arena = Arena(self._max_bytes)
         self._n_changes = 0
         self._all_changed_at = 0
         self._changed_at: dict[str, int] = {}  # of what is being fetched, and perhaps of more
@@ -67,15 +67,13 @@ class NearCache:
     @property
     def size_bytes(self) -> int:
         """How much memory is in use, keys included."""
-        arena = self._arena
-        return 0 if arena is None else arena.size_bytes
+        return self._arena.size_bytes
 
     def read(self, keys: Sequence[str]) -> list[bytes | None]:
         """Entries as they are stored, in the order of their keys; `None` where there is none."""
-        arena = self._arena
-        if not arena or not self.is_heard:
+        if not self._arena or not self.is_heard:
             return [None] * len(keys)
-        now_s = self._clock.now_s()
+        now_s, arena = self._clock.now_s(), self._arena
         with self._lock:
             return [arena.get(key, now_s=now_s) for key in keys]
 
@@ -86,26 +84,23 @@ class NearCache:
             keys: of the entries; at least one.
             key_tags: 8 bytes for each key, joined.
         """
-        arena = self._arena
-        if not arena or not self.is_heard:
+        if not self._arena or not self.is_heard:
             return None
         with self._lock:
-            return arena.vectors(keys, key_tags, now_s=self._clock.now_s())
+            return self._arena.vectors(keys, key_tags, now_s=self._clock.now_s())
 
-    def drop(self, keys: Iterable[str] | None) -> None:
+    def drop(self, keys: Sequence[str] | None) -> None:
         """Forget entries, or all; also those that are being fetched at the moment."""
         with self._lock:
             self._n_changes += 1
             if keys is None:
                 self._all_changed_at = self._n_changes
-                if self._arena is not None:
-                    self._arena.clear()
+                self._arena.clear()
             else:
-                self._drop(list(keys))
+                self._drop(keys)
 
     def _drop(self, keys: Sequence[str]) -> None:
-        if self._arena is not None:
-            self._arena.drop(keys)
+        self._arena.drop(keys)
         if self._n_fetching:
             self._changed_at.update(dict.fromkeys(keys, self._n_changes))
             if len(self._changed_at) > _MAX_REMEMBERED:
@@ -128,7 +123,7 @@ class NearCache:
             tracking, self._tracking = self._tracking, None
             self._n_changes += 1
             self._all_changed_at = self._n_changes
-            self._arena = None
+            self._arena = Arena(self._max_bytes)  # the memory of the old one goes back to the system
             self._namespaces = set()
         if tracking is not None:
             tracking.close()
@@ -162,8 +157,6 @@ class NearCache:
         with self._lock:
             self._n_fetching = max(0, self._n_fetching - 1)  # a forked child has begun nothing
             if pairs and ticket >= self._all_changed_at and self._tracking is not None:
-                if self._arena is None:
-                    self._arena = Arena(self._max_bytes)
                 changed_at = self._changed_at
                 self._arena.put([pair for pair in pairs if changed_at.get(pair[0], 0) <= ticket], now_s=now_s)
             if not self._n_fetching:

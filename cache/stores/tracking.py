@@ -209,7 +209,6 @@ class _Run:
             connection = self._connected()
             if connection is not None:
                 self._listen()
-            return None
         except Exception as error:  # noqa: BLE001  whatever it is, the thread goes on: nobody else would connect again
             return error if isinstance(error, StoreError) else to_store_error(error)
         finally:
@@ -217,6 +216,7 @@ class _Run:
             if connection is not None:
                 with contextlib.suppress(Exception):  # it may be broken in any way
                     connection.disconnect()
+        return None
 
     def _connected(self) -> Any:
         tracking = self._reference()

@@ -45,19 +45,28 @@ class NearStore(Store):
 
     @override
     def mget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
-        reading = _Reading(self, keys)
-        if reading.missing:
-            with reading:
-                reading.take(self.inner.mget(reading.missing, expect_bytes=reading.share_of(expect_bytes)))
-        return reading.values
+        values = self._read_near(keys)
+        if None not in values:
+            return values
+        with _Reading(self, keys, values) as reading:
+            reading.take(self.inner.mget(reading.missing, expect_bytes=reading.share_of(expect_bytes)))
+        return values
 
     @override
     async def amget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
-        reading = _Reading(self, keys)
-        if reading.missing:
-            with reading:
-                reading.take(await self._amget(reading.missing, reading.share_of(expect_bytes)))
-        return reading.values
+        values = self._read_near(keys)
+        if None not in values:
+            return values
+        with _Reading(self, keys, values) as reading:
+            reading.take(await self._amget(reading.missing, reading.share_of(expect_bytes)))
+        return values
+
+    def _read_near(self, keys: Sequence[str]) -> list[bytes | None]:
+        values = self.near.read(keys)
+        n_near = len(values) - values.count(None)
+        if n_near:
+            self.counters.add(near_hits=n_near)
+        return values
 
     async def _amget(self, keys: Sequence[str], expect_bytes: int) -> list[bytes | None]:
         if not self.inner.gathers_reads:
@@ -144,36 +153,36 @@ class NearStore(Store):
 
 
 class _Reading:
-    """One read: what is near, and a block in which the rest is read from the server.
+    """A block in which what is not near is read from the server.
+
+    Args:
+        store: who reads.
+        keys: what is asked for.
+        values: what is near, in the order of the keys; the rest is put in.
 
     Attributes:
-        values: in the order of the keys.
         missing: the keys that are not near.
     """
 
-    def __init__(self, store: NearStore, keys: Sequence[str]) -> None:
-        self.values = store.near.read(keys)
-        self._positions = [n for n, value in enumerate(self.values) if value is None]
-        self._n_near = len(keys) - len(self._positions)
-        if self._n_near:
-            store.counters.add(near_hits=self._n_near)
+    def __init__(self, store: NearStore, keys: Sequence[str], values: list[bytes | None]) -> None:
+        self._values = values
+        self._positions = [n for n, value in enumerate(values) if value is None]
         self.missing = [keys[n] for n in self._positions]
-        self._fetch = store.near.fetching(store.inner, self.missing) if self.missing else None
+        self._fetch = store.near.fetching(store.inner, self.missing)
 
     def share_of(self, n_bytes: int) -> int:
         """How many bytes of so many are to be read."""
-        return n_bytes * len(self.missing) // len(self.values)
+        return n_bytes * len(self.missing) // len(self._values)
 
     def take(self, values: Sequence[bytes | None]) -> None:
         """Put what was read in its places, and keep it."""
         for position, value in zip(self._positions, values, strict=True):
-            self.values[position] = value
-        if self._fetch is not None:
-            self._fetch.keep(self.missing, values)
+            self._values[position] = value
+        self._fetch.keep(self.missing, values)
 
-    def __enter__(self) -> None:
-        if self._fetch is not None:
-            self._fetch.__enter__()
+    def __enter__(self) -> Self:
+        self._fetch.__enter__()
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -181,12 +190,16 @@ class _Reading:
         """A failing server does not take away what was near."""
         if isinstance(error, PartialFailureError):
             self.take(error.values)
-        if self._fetch is not None:
-            self._fetch.__exit__(kind, error, trace)
-        if isinstance(error, StoreError) and self._n_near:
-            failures = error.failures if isinstance(error, PartialFailureError) else (error,)
-            n_done = self._n_near + (error.n_done if isinstance(error, PartialFailureError) else 0)
-            raise PartialFailureError.of(failures, values=self.values, n_done=n_done) from error
+        self._fetch.__exit__(kind, error, trace)
+        n_near = len(self._values) - len(self._positions)
+        if isinstance(error, StoreError) and n_near:
+            failures, n_done = _outcome(error)
+            raise PartialFailureError.of(failures, values=self._values, n_done=n_near + n_done) from error
+
+
+def _outcome(error: StoreError) -> tuple[Sequence[StoreError], int]:
+    """Who failed, and for how many keys it was done all the same."""
+    return (error.failures, error.n_done) if isinstance(error, PartialFailureError) else ((error,), 0)
 
 
 class NearLeasingStore(NearStore, LeasingStore):

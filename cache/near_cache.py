@@ -43,6 +43,7 @@ class NearCache:
     def __init__(self, max_bytes: int, *, clock: Clock | None = None) -> None:
         self._max_bytes = max_bytes
         self._clock = clock or SystemClock()
+        self._n_changes = 0
         self._begin_anew()
         _all.add(self)
 
@@ -53,8 +54,8 @@ class NearCache:
         self._tracking: Tracking | None = None
         self._namespaces: set[str] = set()
         self._arena = Arena(self._max_bytes)
-        self._n_changes = 0
-        self._all_changed_at = 0
+        self._n_changes += 1
+        self._all_changed_at = self._n_changes
         self._changed_at: dict[str, int] = {}  # of what is being fetched, and perhaps of more
         self._n_fetching = 0
 
@@ -73,8 +74,9 @@ class NearCache:
         """Entries as they are stored, in the order of their keys; `None` where there is none."""
         if not self._arena or not self.is_heard:
             return [None] * len(keys)
-        now_s, arena = self._clock.now_s(), self._arena
+        now_s = self._clock.now_s()
         with self._lock:
+            arena = self._arena
             return [arena.get(key, now_s=now_s) for key in keys]
 
     def vectors(self, keys: Sequence[str], key_tags: bytes) -> DecodedVectors | None:
@@ -135,14 +137,15 @@ class NearCache:
                 self._tracking = store.track(_teller(self))
 
     def _want(self, keys: Sequence[str]) -> None:
-        namespace = _namespace_of(keys[0])
-        if namespace is None or namespace in self._namespaces or len(self._namespaces) >= MAX_NAMESPACES:
+        """Have changes of keys such as these told, unless they are."""
+        namespace, tracking = _namespace_of(keys[0]), self._tracking
+        if namespace is None or tracking is None or namespace + _BEGINNINGS[0] in tracking.prefixes:
             return
         with self._lock:
+            if namespace not in self._namespaces and len(self._namespaces) == MAX_NAMESPACES:
+                return
             self._namespaces.add(namespace)
-            tracking = self._tracking
-        if tracking is not None:
-            tracking.want([namespace + beginning for beginning in _BEGINNINGS])
+        tracking.want([namespace + beginning for beginning in _BEGINNINGS])
 
     def _begin(self) -> tuple[int, tuple[str, ...]]:
         with self._lock:

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint format bench chaos clean
+.PHONY: demo test lint format bench chaos soak clean
 
 demo: .venv/.local  ## rank the sample ads twice: the second process answers from the cache
 	@$(BIN)/resumecache demo
@@ -26,9 +26,14 @@ bench: .venv/.bench  ## what a failing Redis costs, what the cache gains, what p
 	$(BIN)/python -m benchmarks.gains
 	$(BIN)/python -m benchmarks.completeness
 	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.sealing
+	$(BIN)/python -m benchmarks.ranking
 
 chaos: .venv/.dev  ## a million operations on a cluster whose servers fail
 	$(BIN)/python -m tests.chaos.run --operations 1000000
+
+soak: .venv/.dev  ## ten minutes of full load in eight processes
+	$(BIN)/python -m tests.chaos.soak --minutes 10 --processes 8
 
 clean:
 	rm -rf .venv .demo-cache build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -42,7 +47,7 @@ clean:
 	@touch $@
 
 .venv/.dev: pyproject.toml constraints.txt | .venv/bin/python
-	$(INSTALL) --editable '.[local,api,notebooks,test,lint]'
+	$(INSTALL) --editable '.[local,fast,api,notebooks,test,lint]'
 	@touch $@ .venv/.local
 
 .venv/.bench: pyproject.toml constraints.txt .venv/.dev

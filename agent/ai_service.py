@@ -6,15 +6,15 @@ import asyncio
 import time
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from cache.errors import StoreError
 from chains.errors import ModelError
 from chains.matching import rank_by_vectors, rank_jobs
 from chains.schemas import MatchResult, OptimizationResult
-from chains.vectors import flat, pool, split_documents
+from chains.vectors import DocumentVectors, flat, split_documents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -144,8 +144,9 @@ class AIService:
     ) -> list[MatchResult]:
         """Rank with a model that is waited for: meanwhile no thread is held."""
         chunks = await self.compute(split_documents, [resume.text, *(job.text for job in jobs)])
-        vectors = await self.services.embeddings.aembed_array(flat(chunks), on_progress=seen)
-        return await self.compute(lambda: rank_by_vectors(resume, jobs, pool(chunks, vectors), top_k))
+        rows = await self.services.embeddings.aembed_array(flat(chunks), on_progress=seen)
+        vectors = DocumentVectors.of(chunks, rows)
+        return await self.compute(lambda: rank_by_vectors(resume, jobs, vectors, top_k))
 
     async def compute(self, function: Callable[..., Result], *args: Any) -> Result:
         """Run what keeps a processor busy in a thread, when its turn comes."""
@@ -174,17 +175,18 @@ class AIService:
         return str((await model.ainvoke(prompt)).text)
 
     async def _note(self, session_id: str, *, n_texts: int) -> None:
-        try:
-            found = await self.services.cache.find_session(session_id)
-        except StoreError:  # what cannot be read must not be replaced
-            return
-        data = {} if found is None else found
-        if not isinstance(data, dict):  # a session's data are its owner's to set, and not ours to replace
-            return
-        asked = data.get("texts_embedded")
-        n_asked = asked if isinstance(asked, int) else 0
-        note = {"texts_embedded": n_asked + n_texts, "last_seen_s": int(time.time())}
-        await self.services.cache.cache_session(session_id, {**data, **note})
+        note = partial(_noted, n_texts=n_texts, seen_s=int(time.time()))
+        await self.services.cache.update_session(session_id, note)
+
+
+def _noted(found: Any | None, *, n_texts: int, seen_s: int) -> dict[str, Any] | None:
+    """The data of a session with the note; `None` where they are no object: they are their owner's to set, not ours."""
+    data = {} if found is None else found
+    if not isinstance(data, dict):
+        return None
+    asked = data.get("texts_embedded")
+    n_asked = asked if isinstance(asked, int) else 0
+    return {**data, "texts_embedded": n_asked + n_texts, "last_seen_s": seen_s}
 
 
 class _Seen:

@@ -36,14 +36,15 @@ def _open(url: str | None) -> tuple[Store, CacheSettings]:
 
 @cache_app.command()
 def stats(*, as_json: AsJson = False, url: Url = None) -> None:
-    """What is in the cache."""
+    """What is in the cache, and what all processes have counted."""
     store, settings = _open(url)
     with store:
         found = asdict(Admin(store, settings).stats())
     if as_json:
         _show(json.dumps(found, indent=2))
     else:
-        _print_pairs(found)
+        usage = found.pop("usage")
+        _print_pairs(found | (usage if usage["n_processes"] else {}))
     _fail_unless_usable(found["status"])
 
 

@@ -135,7 +135,8 @@ class Services(Closing):
     @cached_property
     def _variants(self) -> dict[Kind, Sequence[Field]]:
         names = (name_of(self.chat_model), self.embeddings.model)
-        where = (self._base_url, self.embeddings.space.parameters)
+        space = self.embeddings.space
+        where = (self._base_url, space.parameters, space.element_type)
         return {
             Kind.JOB_MATCH: (*match_variant(*names), *where),
             Kind.OPTIMIZATION: (*optimization_variant(*names), *where),

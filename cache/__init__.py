@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cache.chat import cached
+    from cache.corpus import CorpusCache
     from cache.counters import Counts
     from cache.embeddings import CacheBackedEmbeddings
     from cache.errors import (
@@ -19,27 +20,34 @@ if TYPE_CHECKING:
         EntryError,
         InvalidKeyError,
         InvalidTTLError,
+        InvalidVectorError,
         ProviderAnswerError,
         StoreError,
     )
     from cache.responses import ResponseCache
     from cache.settings import CacheSettings
     from cache.stores import MemoryStore, Store, store_from_client, store_from_url
+    from cache.subjects import about
+    from cache.vector_index import VectorIndex
 
 __all__ = [
     "CacheBackedEmbeddings",
     "CacheError",
     "CacheSettings",
     "ConfigurationError",
+    "CorpusCache",
     "Counts",
     "EntryError",
     "InvalidKeyError",
     "InvalidTTLError",
+    "InvalidVectorError",
     "MemoryStore",
     "ProviderAnswerError",
     "ResponseCache",
     "Store",
     "StoreError",
+    "VectorIndex",
+    "about",
     "cached",
     "store_from_client",
     "store_from_url",
@@ -50,15 +58,19 @@ _HOMES = {
     "CacheError": "cache.errors",
     "CacheSettings": "cache.settings",
     "ConfigurationError": "cache.errors",
+    "CorpusCache": "cache.corpus",
     "Counts": "cache.counters",
     "EntryError": "cache.errors",
     "InvalidKeyError": "cache.errors",
     "InvalidTTLError": "cache.errors",
+    "InvalidVectorError": "cache.errors",
     "MemoryStore": "cache.stores",
     "ProviderAnswerError": "cache.errors",
     "ResponseCache": "cache.responses",
     "Store": "cache.stores",
     "StoreError": "cache.errors",
+    "VectorIndex": "cache.vector_index",
+    "about": "cache.subjects",
     "cached": "cache.chat",
     "store_from_client": "cache.stores",
     "store_from_url": "cache.stores",

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 
 from cache.clearing import aclear_entries, acount_entries, clear_entries, count_entries
 from cache.errors import ConfigurationError, InvalidKeyError, StoreError
-from cache.keys import Key, Kind, key_prefix, parse_key
+from cache.keys import CACHED_KINDS, Key, Kind, key_prefix, parse_key
+from cache.reporting import Usage, slot_keys, sum_up
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cache.settings import CacheSettings
     from cache.stores.base import Store
 
@@ -54,6 +57,7 @@ class Stats:
         is_exact: whether all keys were counted; else the counts are an estimate from those that were.
         cache_ttl_settings: seconds, by the long name of the kind.
         message: why it is degraded.
+        usage: what all processes have counted in this namespace.
     """
 
     status: Status
@@ -64,6 +68,7 @@ class Stats:
     is_exact: bool = True
     cache_ttl_settings: dict[str, int] = field(default_factory=dict)
     message: str = ""
+    usage: Usage = field(default_factory=Usage)
 
 
 def kind_of(name: str) -> Kind:
@@ -125,9 +130,10 @@ class Admin:
             for key in self._store.yield_keys():
                 if not tally.add(key):
                     break
+            raws = self._store.mget(tally.slots)
         except StoreError as error:
             return tally.failed(error)
-        return tally.stats(info)
+        return tally.stats(info, raws)
 
     async def astats(self) -> Stats:
         """Asynchronous twin of `stats`."""
@@ -137,15 +143,16 @@ class Admin:
             async for key in self._store.ayield_keys():
                 if not tally.add(key):
                     break
+            raws = await self._store.amget(tally.slots)
         except StoreError as error:
             return tally.failed(error)
-        return tally.stats(info)
+        return tally.stats(info, raws)
 
     def clear(self, kind: Kind | None = None, *, dry_run: bool = False) -> int:
-        """Delete the entries of a kind, or of all kinds, in this namespace.
+        """Delete the entries of a kind, or of all kinds, in this namespace; counts stay unless they are the kind.
 
         Args:
-            kind: `None` is all.
+            kind: `None` is all that is cached.
             dry_run: only count them.
 
         Returns:
@@ -155,15 +162,16 @@ class Admin:
             StoreError: the store could not do it.
         """
         do = count_entries if dry_run else clear_entries
-        return do(self._store, key_prefix(kind, self._settings.namespace), wanted=self._is_of_namespace)
+        return do(self._store, key_prefix(kind, self._settings.namespace), wanted=self._wanted(kind))
 
     async def aclear(self, kind: Kind | None = None, *, dry_run: bool = False) -> int:
         """Asynchronous twin of `clear`."""
         do = acount_entries if dry_run else aclear_entries
-        return await do(self._store, key_prefix(kind, self._settings.namespace), wanted=self._is_of_namespace)
+        return await do(self._store, key_prefix(kind, self._settings.namespace), wanted=self._wanted(kind))
 
-    def _is_of_namespace(self, key: Key) -> bool:
-        return key.namespace == self._settings.namespace
+    def _wanted(self, kind: Kind | None) -> Callable[[Key], bool]:
+        kinds = CACHED_KINDS if kind is None else (kind,)
+        return lambda key: key.namespace == self._settings.namespace and key.kind in kinds
 
 
 class _Tally:
@@ -175,6 +183,7 @@ class _Tally:
         self._prefix = key_prefix(None, settings.namespace)
         self._n_seen = 0
         self._counts: Counter[str] = Counter()
+        self.slots = slot_keys(settings.namespace)
 
     def add(self, key: str) -> bool:
         """Count a key; False when that was the last one to be looked at."""
@@ -197,7 +206,7 @@ class _Tally:
             message=str(error), cache_ttl_settings=self._ttls(),
         )  # fmt: skip
 
-    def stats(self, info: dict[str, str]) -> Stats:
+    def stats(self, info: dict[str, str], raws: list[bytes | None]) -> Stats:
         n_keys = int(info.get("n_keys", self._n_seen))
         is_exact = self._n_seen < self._max_keys
         factor = 1.0 if is_exact else max(1.0, n_keys / self._n_seen)
@@ -207,10 +216,11 @@ class _Tally:
             redis_version=info.get("valkey_version") or info.get("redis_version"),
             connected_clients=int(clients) if clients else None,
             used_memory_human=info.get("used_memory_human"),
-            key_counts={str(kind): round(factor * self._counts[kind]) for kind in Kind},
+            key_counts={str(kind): round(factor * self._counts[kind]) for kind in CACHED_KINDS},
             is_exact=is_exact,
             cache_ttl_settings=self._ttls(),
+            usage=sum_up(self.slots, raws),
         )
 
     def _ttls(self) -> dict[str, int]:
-        return {str(kind): self._settings.ttl_s(kind) for kind in Kind}
+        return {str(kind): self._settings.ttl_s(kind) for kind in CACHED_KINDS}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from cache.codecs.vectors import DecodedVectors, are_current
+from cache.codecs.vectors import FLOAT32_FORMAT, DecodedVectors, are_current
 from cache.entry import HEADER_BYTES, MAGIC, VERSION, ElementType
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Arena:
         return self._memory[start : start + HEADER_BYTES + size_bytes].tobytes()
 
     def vectors(self, keys: Sequence[str], key_tags: bytes, *, now_s: float) -> DecodedVectors | None:
-        """The vectors of a batch, all at once; `None` unless each is there, fresh, and as wide as the first.
+        """The vectors of a batch, all at once; `None` unless each is there, fresh, of float32, and of one width.
 
         Args:
             keys: of the entries; at least one.
@@ -90,7 +90,8 @@ class Arena:
         places: npt.NDArray[np.int64] = np.array(found, dtype=np.int64)
         heads = self._heads.take(places, axis=0)
         size_bytes = int(heads[0, _SIZE])
-        if not size_bytes or not are_current(heads, size_bytes, key_tags, now_s):
+        is_float32 = int(heads[0, _FORMAT]) == FLOAT32_FORMAT
+        if not size_bytes or not is_float32 or not are_current(heads, size_bytes, key_tags, now_s):
             return None
         self._touch(places // _SLAB_GRANULES)
         made_ms = int(heads[:, _MADE].sum(dtype=np.uint64))

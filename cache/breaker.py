@@ -3,6 +3,8 @@
 One failure to reach the server is enough to leave it alone: the first caller pays for it, at most its deadline, and
 the others pay nothing. A thread in the background then asks the server until it answers; callers never do. Failures
 that only writes meet (read-only, out of memory, disk full) leave reads alone and let one write through now and then.
+A time-out while the event loop was late may be the loop's fault: the server is asked at once, in the background, and
+left alone only if it does not answer.
 """
 
 from __future__ import annotations
@@ -25,12 +27,14 @@ if TYPE_CHECKING:
 _log = logging.getLogger("resumecache")
 
 FIRST_PAUSE_S = 0.02
+HELD_UP_PAUSE_S = 0.25  # each write that is tried meanwhile costs its caller a whole deadline
 LONGEST_PROBE_S = 1.0
 WRITE_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 5.0
 _MOST_DOUBLINGS = 10
 # The server is reachable, or the fault is on this side: no reason to leave the server alone.
-_HARMLESS = frozenset({"wrong_type", "pool_exhausted", "loop_late", "client", "response", "no_permission"})
+_HARMLESS = frozenset({"wrong_type", "pool_exhausted", "client", "response", "no_permission", "try_again"})
+_DOUBTFUL = frozenset({"loop_late"})
 _WRITES_ONLY = frozenset({"read_only", "out_of_memory"})
 
 
@@ -60,6 +64,7 @@ class Breaker:
         self._lock = threading.Lock()
         self._end_of_probing = threading.Event()
         self._is_open = False
+        self._is_in_doubt = False
         self._n_openings = dict.fromkeys(Direction, 0)
         self._write_again_s = 0.0
         self._known: dict[Direction, set[str]] = {direction: set() for direction in Direction}
@@ -88,18 +93,16 @@ class Breaker:
             self._report(error, direction)
             if error.reason in _WRITES_ONLY:
                 self._write_again_s = self._clock.monotonic_s() + WRITE_PAUSE_S
-            elif error.reason not in _HARMLESS and not self._is_open:
-                self._is_open = True
-                self._n_openings[direction] += 1
-                if direction is Direction.WRITE:  # a server that is back for the probe can still hold writes up
-                    self._write_again_s = self._clock.monotonic_s() + self._pause_s(direction, LONGEST_PAUSE_S)
-                self._start_probing()
+            elif error.reason in _DOUBTFUL:
+                self._doubt(direction)
+            elif error.reason not in _HARMLESS:
+                self._open(direction)
 
     def close(self) -> None:
         """End the probing; whoever goes on using the store meets the server itself."""
         with self._lock:
             self._end_of_probing.set()
-            self._is_open = False
+            self._is_open = self._is_in_doubt = False
 
     def _report(self, error: StoreError, direction: Direction) -> None:
         is_news = error.reason not in self._known[direction]
@@ -108,27 +111,51 @@ class Breaker:
         where = f" on {error.server}" if error.server else ""
         _log.log(level, "cache %s%s failed (%s), going on without it: %s", direction, where, error.reason, error)
 
-    def _start_probing(self) -> None:
+    def _open(self, direction: Direction) -> None:
+        """Leave the server alone until it answers; without a thread nobody would find it back."""
+        if self._is_open:
+            return
+        self._n_openings[direction] += 1
+        if direction is Direction.WRITE:  # a server that is back for the probe can still hold writes up
+            pause_s = self._pause_s(direction, HELD_UP_PAUSE_S, LONGEST_PAUSE_S)
+            self._write_again_s = self._clock.monotonic_s() + pause_s
+        pause_s = self._pause_s(Direction.READ, FIRST_PAUSE_S, LONGEST_PROBE_S)
+        self._is_open = self._start(_probe_until_back, pause_s)
+
+    def _doubt(self, direction: Direction) -> None:
+        """Have the server asked, and go on using it meanwhile."""
+        if not self._is_open and not self._is_in_doubt:
+            self._is_in_doubt = self._start(_settle_doubt, direction)
+
+    def _start(self, prober: Callable[..., None], arg: float | Direction) -> bool:
+        """Start a prober, of which there is one: what an earlier one hears counts no more. False without a thread."""
+        self._end_of_probing.set()
         self._end_of_probing = threading.Event()
-        wait_s = self._pause_s(Direction.READ, LONGEST_PROBE_S)
-        args = (weakref.ref(self), self._end_of_probing, wait_s)
+        self._is_in_doubt = False
+        args = (weakref.ref(self), self._end_of_probing, arg)
         try:
-            threading.Thread(target=_probe_until_back, args=args, name="resumecache-probe", daemon=True).start()
-        except RuntimeError:  # no thread to be had, as at the end of the process: nobody would find the server back
-            self._is_open = False
+            threading.Thread(target=prober, args=args, name="resumecache-probe", daemon=True).start()
+        except RuntimeError:  # no thread to be had, as at the end of the process
+            return False
+        return True
 
-    def _pause_s(self, direction: Direction, longest_s: float) -> float:
+    def _pause_s(self, direction: Direction, first_s: float, longest_s: float) -> float:
         n_doublings = min(max(self._n_openings[direction] - 1, 0), _MOST_DOUBLINGS)
-        return min(FIRST_PAUSE_S * 2.0**n_doublings, longest_s)
+        return min(first_s * 2.0**n_doublings, longest_s)
 
-    def _is_back(self, end_of_probing: threading.Event) -> bool:
+    def _failure(self) -> StoreError | None:
+        """Ask the server; why it is not there, if it is not."""
         try:
             self._probe()
         except StoreError as error:
-            if error.reason not in _HARMLESS:
-                return False
-        except Exception:  # noqa: BLE001  whatever it is, the probing goes on: nobody else would end the opening
+            return None if error.reason in _HARMLESS else error
+        except Exception as error:  # noqa: BLE001  whatever it is, the probing goes on: nobody else would end the opening
             _log.debug("the probe failed", exc_info=True)
+            return StoreError(f"the probe failed: {error!r}")
+        return None
+
+    def _is_back(self, end_of_probing: threading.Event) -> bool:
+        if self._failure():
             return False
         with self._lock:
             if end_of_probing.is_set():
@@ -136,6 +163,16 @@ class Breaker:
             self._is_open = False
         _log.info("the cache is back")
         return True
+
+    def _settle_doubt(self, end_of_probing: threading.Event, direction: Direction) -> None:
+        failure = self._failure()
+        with self._lock:
+            if end_of_probing.is_set():
+                return
+            self._is_in_doubt = False
+            if failure:
+                self._report(failure, direction)
+                self._open(direction)
 
 
 class Breakers:
@@ -173,6 +210,13 @@ def _probe_until_back(reference: weakref.ref[Breaker], end: threading.Event, wai
             return
         del breaker
         wait_s = min(2 * wait_s, LONGEST_PROBE_S)
+
+
+def _settle_doubt(reference: weakref.ref[Breaker], end: threading.Event, direction: Direction) -> None:
+    """Ask once, on behalf of somebody who could not tell a late loop from a dead server."""
+    breaker = reference()
+    if breaker is not None:
+        breaker._settle_doubt(end, direction)  # noqa: SLF001  as above
 
 
 _breakers: weakref.WeakSet[Breaker] = weakref.WeakSet()

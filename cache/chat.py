@@ -7,6 +7,7 @@ Source: langchain_core.language_models.chat_models.
 
 from __future__ import annotations
 
+import contextlib
 from types import new_class
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
+    from cache.flight import Lead
     from cache.streams import StreamEntry
 
 ChatModel = TypeVar("ChatModel", bound=BaseChatModel)
@@ -89,7 +91,7 @@ def _answering(base: type[BaseChatModel]) -> dict[str, Callable[..., Any]]:
 
 
 def _streaming(base: type[BaseChatModel]) -> dict[str, Callable[..., Any]]:
-    """The ways in which the class streams; where it lacks one, LangChain takes another, which is cached itself."""
+    """The ways in which the class streams; where it has none, LangChain asks for the whole answer."""
 
     def _stream(
         self: BaseChatModel,
@@ -101,14 +103,15 @@ def _streaming(base: type[BaseChatModel]) -> dict[str, Callable[..., Any]]:
         plain = _plain(self, base)
         entry = _entry(plain, messages, stop, kwargs)
         found = entry.load() if entry else None
-        if found:
+        if isinstance(found, list):
             for chunk in found:
                 if run_manager:
                     run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                 yield chunk
             return
-        chunks = plain._stream(messages, stop=stop, **_given(run_manager), **kwargs)  # noqa: SLF001  LangChain's hook
-        yield from _recorded(entry, chunks, self.output_version) if entry else chunks
+        with found or contextlib.nullcontext():
+            chunks = plain._stream(messages, stop=stop, **_given(run_manager), **kwargs)  # noqa: SLF001  LangChain's hook
+            yield from _recorded(entry, found, chunks, self.output_version) if entry else chunks
 
     async def _astream(
         self: BaseChatModel,
@@ -120,18 +123,22 @@ def _streaming(base: type[BaseChatModel]) -> dict[str, Callable[..., Any]]:
         plain = _plain(self, base)
         entry = _entry(plain, messages, stop, kwargs)
         found = await entry.aload() if entry else None
-        if found:
+        if isinstance(found, list):
             for chunk in found:
                 if run_manager:
                     await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                 yield chunk
             return
-        chunks = plain._astream(messages, stop=stop, **_given(run_manager), **kwargs)  # noqa: SLF001  LangChain's hook
-        async for chunk in _arecorded(entry, chunks, self.output_version) if entry else chunks:
-            yield chunk
+        with found or contextlib.nullcontext():
+            chunks = plain._astream(messages, stop=stop, **_given(run_manager), **kwargs)  # noqa: SLF001  LangChain's hook
+            async for chunk in _arecorded(entry, found, chunks, self.output_version) if entry else chunks:
+                yield chunk
 
-    methods: dict[str, Callable[..., Any]] = {"_stream": _stream, "_astream": _astream}
-    return {name: made for name, made in methods.items() if getattr(base, name) is not getattr(BaseChatModel, name)}
+    streams, streams_async = (
+        getattr(base, name) is not getattr(BaseChatModel, name) for name in ("_stream", "_astream")
+    )
+    # A model that streams in threads alone is asked through `_astream` too: so no thread waits for another caller.
+    return ({"_stream": _stream} if streams else {}) | ({"_astream": _astream} if streams or streams_async else {})
 
 
 def _given(run_manager: Any) -> dict[str, Any]:
@@ -139,34 +146,48 @@ def _given(run_manager: Any) -> dict[str, Any]:
 
 
 def _recorded(
-    entry: StreamEntry, chunks: Iterator[ChatGenerationChunk], output_version: str | None
+    entry: StreamEntry, lead: Lead | None, chunks: Iterator[ChatGenerationChunk], output_version: str | None
 ) -> Iterator[ChatGenerationChunk]:
-    recording = _Recording()
+    recording = _Recording(lead)
     for chunk in chunks:
         recording.add(chunk)
         yield chunk
-    entry.save(recording.chunks, output_version=output_version)
+        recording.go_on()
+    entry.save(recording.chunks, lead=lead, output_version=output_version)
 
 
 async def _arecorded(
-    entry: StreamEntry, chunks: AsyncIterator[ChatGenerationChunk], output_version: str | None
+    entry: StreamEntry, lead: Lead | None, chunks: AsyncIterator[ChatGenerationChunk], output_version: str | None
 ) -> AsyncIterator[ChatGenerationChunk]:
-    recording = _Recording()
+    recording = _Recording(lead)
     async for chunk in chunks:
         recording.add(chunk)
         yield chunk
-    await entry.asave(recording.chunks, output_version=output_version)
+        recording.go_on()
+    await entry.asave(recording.chunks, lead=lead, output_version=output_version)
 
 
 class _Recording:
-    """The chunks of a stream as the model gave them, whatever their reader does to them."""
+    """The chunks of a stream as the model gave them, whatever their reader does to them.
 
-    def __init__(self) -> None:
+    Args:
+        lead: what the caller leads; it pauses while the reader has a chunk.
+    """
+
+    def __init__(self, lead: Lead | None) -> None:
         self.chunks: list[ChatGenerationChunk] = []
+        self._lead = lead
         self._is_whole = True
 
+    def go_on(self) -> None:
+        """Take note that the reader wants more."""
+        if self._lead is not None:
+            self._lead.go_on()
+
     def add(self, chunk: ChatGenerationChunk) -> None:
-        """Keep a copy; where one cannot be made, the stream is not kept at all."""
+        """Keep a copy of what goes to the reader; where none can be made, the stream is not kept at all."""
+        if self._lead is not None:
+            self._lead.pause()
         try:
             if self._is_whole:
                 self.chunks.append(chunk.model_copy(deep=True))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -27,12 +26,13 @@ from cache.flight import (
     own_lead,
     wait_for_first,
 )
+from cache.forking import ForkLock
 from cache.leases import Lease, LeaseKeeper, SafeLeases
-from cache.near import NearStore
+from cache.near import server_store
 from cache.wrappers import ByteStoreAdapter, DisabledStore, FailOpenStore, SafeStore
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from cache.settings import CacheSettings
     from cache.stores.base import Attempt
@@ -116,23 +116,40 @@ class Coalescer:
 
     def save(self, key: str, entry: bytes, *, ttl_s: int) -> bool:
         """Store an entry and hand it to all who wait for this caller; True only when the store has confirmed it."""
-        lease = self._own_lease(key)
-        try:
-            if lease is None:
-                return self._store.save([(key, entry)], ttl_s=ttl_s)
-            return lease.leases.settle(lease, entry, ttl_s=ttl_s)
-        finally:  # also for a caller that is cancelled meanwhile: the entry is there
-            self._land(key, entry)
+        return self.settle(own_lead(self.flights, key), [(key, entry)], ttl_s=ttl_s)
 
     async def asave(self, key: str, entry: bytes, *, ttl_s: int) -> bool:
         """Asynchronous twin of `save`."""
-        lease = self._own_lease(key)
+        return await self.asettle(own_lead(self.flights, key), [(key, entry)], ttl_s=ttl_s)
+
+    def settle(self, lead: Lead | None, pairs: Sequence[tuple[str, bytes]], *, ttl_s: int) -> bool:
+        """Store entries, among them that of a lead, which is handed to all who wait.
+
+        Args:
+            lead: what the caller leads; `None` where it is on its own.
+            pairs: keys and entries.
+            ttl_s: seconds that they live.
+
+        Returns:
+            Whether the store has confirmed all of them.
+        """
+        lease = _lease_of(lead)
         try:
             if lease is None:
-                return await self._store.asave([(key, entry)], ttl_s=ttl_s)
-            return await lease.leases.asettle(lease, entry, ttl_s=ttl_s)
+                return self._store.save(pairs, ttl_s=ttl_s)
+            return lease.leases.settle(lease, pairs, ttl_s=ttl_s)
+        finally:  # also for a caller that is cancelled meanwhile: the entry is there
+            _land(lead, pairs)
+
+    async def asettle(self, lead: Lead | None, pairs: Sequence[tuple[str, bytes]], *, ttl_s: int) -> bool:
+        """Asynchronous twin of `settle`."""
+        lease = _lease_of(lead)
+        try:
+            if lease is None:
+                return await self._store.asave(pairs, ttl_s=ttl_s)
+            return await lease.leases.asettle(lease, pairs, ttl_s=ttl_s)
         finally:
-            self._land(key, entry)
+            _land(lead, pairs)
 
     def part(self, key: str) -> None:
         """Leave those who wait for this caller to themselves: what it found is not to be stored."""
@@ -155,7 +172,7 @@ class Coalescer:
         if not isinstance(turn, Lead) or self._leases is None:
             return turn
         lease = turn.held if isinstance(turn.held, Lease) else Lease(self._leases, key, self.keeper)
-        turn.held = lease
+        turn.held, lease.lead = lease, turn
         try:
             return (yield from self._take_lease(turn, lease, known, wait_s=self._wait_s if may else 0.0))
         except BaseException:
@@ -201,15 +218,16 @@ class Coalescer:
             case Pause(seconds):
                 return await asyncio.sleep(seconds)
 
-    def _own_lease(self, key: str) -> Lease | None:
-        lead = own_lead(self.flights, key)
-        held = lead.held if lead else None
-        return held if isinstance(held, Lease) and held.may_be_ours else None
 
-    def _land(self, key: str, entry: bytes) -> None:
-        lead = own_lead(self.flights, key)
-        if lead is not None:
-            lead.land(entry)
+def _lease_of(lead: Lead | None) -> Lease | None:
+    held = None if lead is None else lead.held
+    return held if isinstance(held, Lease) and held.may_be_ours else None
+
+
+def _land(lead: Lead | None, pairs: Sequence[tuple[str, bytes]]) -> None:
+    entry = None if lead is None else dict(pairs).get(lead.key)
+    if lead is not None and entry is not None:
+        lead.land(entry)
 
 
 def flights_of(store: SafeStore) -> Flights:
@@ -224,8 +242,8 @@ class _Shared:
 
 
 def _shared_of(store: SafeStore) -> _Shared:
-    below: object = store.inner if isinstance(store, FailOpenStore) else store
-    below = below.inner if isinstance(below, ByteStoreAdapter | NearStore) else below
+    below: object = server_store(store.inner) if isinstance(store, FailOpenStore) else store
+    below = below.inner if isinstance(below, ByteStoreAdapter) else below
     with _lock:
         try:
             return _by_store.setdefault(below, _Shared())
@@ -234,4 +252,4 @@ def _shared_of(store: SafeStore) -> _Shared:
 
 
 _by_store: WeakKeyDictionary[object, _Shared] = WeakKeyDictionary()
-_lock = threading.Lock()
+_lock = ForkLock()

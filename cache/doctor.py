@@ -9,9 +9,9 @@ from itertools import islice
 from statistics import median
 from typing import TYPE_CHECKING
 
-from cache.entry import HEADER_BYTES, peek_size_bytes
+from cache.entry import HEADER_BYTES, peek_entry
 from cache.errors import EntryError, StoreError
-from cache.keys import is_key, key_prefix, key_tag, parse_key
+from cache.keys import CACHED_KINDS, is_key, key_prefix, key_tag, parse_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,8 +121,9 @@ def _latency(store: Store) -> Finding:
 def _entries(store: Store, settings: CacheSettings) -> Iterator[Finding]:
     prefix = key_prefix(None, settings.namespace)
     keys = [key for key in islice(store.yield_keys(prefix=prefix), _LOOKED_AT) if is_key(key)]
-    keys = [key for key in keys if parse_key(key).namespace == settings.namespace]
-    kinds = Counter(str(parse_key(key).kind) for key in keys)
+    parsed = {key: parse_key(key) for key in keys}
+    keys = [key for key, it in parsed.items() if it.namespace == settings.namespace and it.kind in CACHED_KINDS]
+    kinds = Counter(str(parsed[key].kind) for key in keys)
     value = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items())) or "none"
     yield Finding("entries", value if len(keys) < _LOOKED_AT else f"{value}, of the first {_LOOKED_AT} keys")
     sizes, unreadable = _look(store, keys)
@@ -141,7 +142,7 @@ def _look(store: Store, keys: list[str]) -> tuple[dict[str, int], list[str]]:
         for key, head in zip(batch, store.mpeek(batch, HEADER_BYTES), strict=True):
             try:
                 if head is not None:
-                    sizes[key] = peek_size_bytes(head, key_tag(key))
+                    sizes[key] = peek_entry(head, key_tag(key)).size_bytes
             except EntryError:
                 unreadable.append(key)
     return sizes, unreadable

@@ -15,17 +15,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from cache.codecs.vectors import DecodedVectors, FloatArray, decode_vectors, encode_vectors
-from cache.entry import HEADER_BYTES
+from cache.codecs.numbers import as_stored
+from cache.codecs.vectors import DecodedVectors, FloatArray, decode_vectors, encode_vectors, entry_size_bytes
+from cache.entry import ElementType
 from cache.errors import ProviderAnswerError
-from cache.flight import Flights, Landed, Lead, Level, Turn, Wait, Waiter
+from cache.flight import Flights, Landed, Lead, Level, Turn, Wait, Waiter, may_wait
 from cache.keys import HASH_BYTES, ContentHasher, Kind, before_hash, cross_all, rest_tag
+from cache.subjects import current_tags
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from cache.clock import Clock
     from cache.counters import Counters
+    from cache.entry import SubjectTags
     from cache.near_cache import NearCache
 
 _log = logging.getLogger("resumecache")
@@ -42,10 +45,10 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """Read keys; the answer is a list of bytes or `None`."""
+    """Read keys, most likely of values of one size; the answer is a list of bytes or `None`, or a `Block`."""
 
     keys: list[str]
-    expect_bytes: int
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +75,17 @@ def pack_vector(space: EmbeddingSpace, text: str, vector: Any, *, made_ms: int =
     [key], tag = space.keys([text], Role.DOCUMENT)
     array = check_answer([vector], 1, space.width)
     created_s = int(space.clock.now_s())
-    return key, encode_vectors(array, tag, created_s=created_s, ttl_s=space.ttl_s, made_ms=made_ms)[0]
+    [entry] = encode_vectors(
+        array, tag, created_s=created_s, ttl_s=space.ttl_s, made_ms=made_ms, tags=space.tags(),
+        element_type=space.element_type,
+    )  # fmt: skip
+    return key, entry
 
 
 def unpack_vector(space: EmbeddingSpace, text: str, raw: bytes | None) -> FloatArray | None:
     """The vector of one document, or `None` where the entry is absent, stale, unusable or of another width."""
     keys, tag = space.keys([text], Role.DOCUMENT)
-    found = decode_vectors([raw], tag, now_s=space.clock.now_s())
+    found = space.decode([raw], tag)
     _count_unreadable(space, keys, found)
     usable = found.rows and space.width in {None, len(found.vectors[0])}
     space.counters.add(hits=int(bool(usable)), misses=int(not usable))
@@ -112,6 +119,7 @@ class EmbeddingSpace:
         wait_s: seconds that one caller waits for another.
         near: entries that are read without asking the store, or `None`.
         width: how wide the provider's vectors are, once it has said so.
+        element_type: what vectors are stored as, and rounded to whether they are stored or not.
     """
 
     model: str
@@ -126,6 +134,7 @@ class EmbeddingSpace:
     wait_s: float = 0.0
     near: NearCache | None = None
     width: int | None = None
+    element_type: ElementType = ElementType.FLOAT32
     _hashers: dict[Role, ContentHasher] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -143,6 +152,20 @@ class EmbeddingSpace:
         keys = [self._rest + digits[at : at + n_digits] for at in range(0, len(digits), n_digits)]
         return keys, cross_all(self._rest_tag, hashes)
 
+    def tags(self) -> SubjectTags:
+        """Whom vectors that are made here are about."""
+        return current_tags(self.namespace, self.secret)
+
+    def near_vectors(self, keys: Sequence[str], tags: bytes) -> DecodedVectors | None:
+        """The vectors of a batch that is near as a whole; `None` where it is not, or they would have to be rounded."""
+        if self.near is None or self.element_type is not ElementType.FLOAT32:
+            return None
+        return self.near.vectors(keys, tags)
+
+    def decode(self, raws: Sequence[bytes | None], tags: bytes) -> DecodedVectors:
+        """Read entries as those of this space."""
+        return decode_vectors(raws, tags, now_s=self.clock.now_s(), element_type=self.element_type)
+
 
 def embed_flow(
     space: EmbeddingSpace,
@@ -150,11 +173,18 @@ def embed_flow(
     role: Role,
     on_progress: Progress | None = None,
     *,
-    may_wait: bool = False,
+    is_blocking: bool = True,
 ) -> Generator[Command, Any, FloatArray]:
     """Look up, compute what is missing and nobody else computes, save it, and wait for the rest.
 
     Equal texts are embedded once. A blank text is never sent: it is the zero vector, which scores 0 with everything.
+
+    Args:
+        space: the model.
+        texts: what to embed.
+        role: what the texts are embedded as.
+        on_progress: called with the number of distinct texts that are ready and of all.
+        is_blocking: whether a wait would block the thread.
 
     Returns:
         float32, shape (n, d), writable and not shared; (0, d or 0) for no texts.
@@ -167,10 +197,10 @@ def embed_flow(
         width = (
             space.width
             if space.width is not None or not texts
-            else (yield from _learn_width(space, role, may_wait=may_wait))
+            else (yield from _learn_width(space, role, is_blocking=is_blocking))
         )
         return np.zeros((len(texts), width or 0), dtype=np.float32)
-    vectors = yield from _distinct_vectors(space, distinct, role, on_progress or _nobody_asks, may_wait=may_wait)
+    vectors = yield from _distinct_vectors(space, distinct, role, on_progress or _nobody_asks, is_blocking=is_blocking)
     if len(distinct) == len(texts):
         return vectors
     row_of = {text: row for row, text in enumerate(distinct)}
@@ -179,8 +209,8 @@ def embed_flow(
     return with_zero.take(rows, axis=0)
 
 
-def _learn_width(space: EmbeddingSpace, role: Role, *, may_wait: bool) -> Generator[Command, Any, int]:
-    probe = yield from _distinct_vectors(space, [_WIDTH_PROBE], role, _nobody_asks, may_wait=may_wait)
+def _learn_width(space: EmbeddingSpace, role: Role, *, is_blocking: bool) -> Generator[Command, Any, int]:
+    probe = yield from _distinct_vectors(space, [_WIDTH_PROBE], role, _nobody_asks, is_blocking=is_blocking)
     return int(probe.shape[1])
 
 
@@ -199,16 +229,16 @@ def _nobody_asks(_n_ready: int, _n_all: int) -> None:
 
 
 def _distinct_vectors(
-    space: EmbeddingSpace, texts: list[str], role: Role, on_progress: Progress, *, may_wait: bool
+    space: EmbeddingSpace, texts: list[str], role: Role, on_progress: Progress, *, is_blocking: bool
 ) -> Generator[Command, Any, FloatArray]:
     ticket = space.flights.ticket() if space.flights else 0
     keys, tags = space.keys(texts, role)
-    near = space.near.vectors(keys, tags) if space.near else None
+    near = space.near_vectors(keys, tags)
     if near is not None and isinstance(near.vectors, np.ndarray) and _fits(space, near.vectors):
         _count(space, keys, n_hits=len(texts), n_near=len(texts), saved_ms=near.made_ms)
         return near.vectors
-    raws = yield Lookup(keys, len(keys) * (HEADER_BYTES + 4 * (space.width or 0)))
-    found = decode_vectors(raws, tags, now_s=space.clock.now_s())
+    raws = yield Lookup(keys, entry_size_bytes(space.width or 0, space.element_type))
+    found = space.decode(raws, tags)
     _count_unreadable(space, keys, found)
     if len(found.rows) == len(texts) and isinstance(found.vectors, np.ndarray) and _fits(space, found.vectors):
         _count(space, keys, n_hits=len(texts), saved_ms=found.made_ms)
@@ -219,12 +249,12 @@ def _distinct_vectors(
     on_progress(len(hits), len(texts))
     missing = [want for want in wanted if want.row not in hits]
     work = _Work(space, role, lambda n_made: on_progress(len(hits) + n_made, len(texts)))
-    made = yield from work.make_once(missing, ticket=ticket, may_wait=may_wait)
+    made = yield from work.make_once(missing, ticket=ticket, is_blocking=is_blocking)
     stale = [want for want in wanted if made and want.row in hits and len(hits[want.row]) != space.width]
     # The model has become wider or narrower since they were stored.
-    made |= yield from _Work(space, role, _nobody_counts).make_once(stale, ticket=ticket, may_wait=may_wait)
+    made |= yield from _Work(space, role, _nobody_counts).make_once(stale, ticket=ticket, is_blocking=is_blocking)
     ready = hits | made
-    return np.stack([ready[row] for row in range(len(texts))])
+    return np.concatenate([ready[row] for row in range(len(texts))]).reshape(len(texts), -1)
 
 
 def _fits(space: EmbeddingSpace, vectors: FloatArray) -> bool:
@@ -250,7 +280,7 @@ class _Work:
     places: list[tuple[_Wanted, Waiter]] = field(default_factory=list)
 
     def make_once(
-        self, wanted: list[_Wanted], *, ticket: int, may_wait: bool
+        self, wanted: list[_Wanted], *, ticket: int, is_blocking: bool
     ) -> Generator[Command, Any, dict[int, FloatArray]]:
         """Make what nobody else makes, and only then wait for the others: who waits leads nothing.
 
@@ -258,7 +288,7 @@ class _Work:
             the vectors by their row.
         """
         try:
-            ours = self._join(wanted, ticket, may_wait=may_wait)
+            ours = self._join(wanted, ticket, is_blocking=is_blocking)
             while ours or self.places:
                 yield from self._make(ours)
                 ours = (yield from self._wait()) if self.places else []
@@ -270,12 +300,13 @@ class _Work:
             raise
         return self.made
 
-    def _join(self, wanted: list[_Wanted], ticket: int, *, may_wait: bool) -> list[_Wanted]:
+    def _join(self, wanted: list[_Wanted], ticket: int, *, is_blocking: bool) -> list[_Wanted]:
         if self.space.flights is None or not wanted:
             return wanted
         spots = self.space.flights.join_all(
             [want.key for want in wanted],
-            Level.EMBEDDING, ticket=ticket, wait_s=self.space.wait_s, may_wait=may_wait,
+            Level.EMBEDDING, ticket=ticket, wait_s=self.space.wait_s,
+            may_wait=may_wait(Level.EMBEDDING, is_blocking=is_blocking),
         )  # fmt: skip
         self.places = [(want, spot) for want, spot in zip(wanted, spots, strict=True) if isinstance(spot, Waiter)]
         turns = [(want, spot) for want, spot in zip(wanted, spots, strict=True) if not isinstance(spot, Waiter)]
@@ -294,7 +325,7 @@ class _Work:
         ours = []
         for want, turn in turns:
             if isinstance(turn, Landed) and self.space.width in {None, len(turn.value)}:
-                self.made[want.row] = turn.value
+                self.made[want.row] = as_stored(turn.value[None, :], self.space.element_type)[0]
                 self.space.width = len(turn.value)
             else:
                 ours.append(want)
@@ -314,24 +345,26 @@ class _Work:
             started_s = space.clock.monotonic_s()
             answer = yield Compute([want.text for want in batch], self.role)
             made_ms = round(1000 * (space.clock.monotonic_s() - started_s) / len(batch))
-            vectors = check_answer(answer, len(batch), space.width)
+            given = check_answer(answer, len(batch), space.width)
+            vectors = as_stored(given, space.element_type)
             space.width = vectors.shape[1]
             space.counters.add(made=len(batch))
             entries = encode_vectors(
                 vectors, b"".join(want.tag for want in batch),
                 created_s=int(space.clock.now_s()), ttl_s=space.ttl_s, made_ms=made_ms,
+                tags=space.tags(), element_type=space.element_type,
             )  # fmt: skip
             try:
                 yield Save([(want.key, entry) for want, entry in zip(batch, entries, strict=True)])
             finally:  # also for a caller that is cancelled meanwhile: the vectors are there
-                self._land(batch, vectors)
+                self._land(batch, given)
             self.made.update((want.row, vector) for want, vector in zip(batch, vectors, strict=True))
             self.on_made(len(self.made))
 
     def _land(self, batch: list[_Wanted], vectors: FloatArray) -> None:
-        for want, vector in zip(batch, vectors, strict=True):
-            if lead := self.leads.get(want.key):
-                lead.land(vector.copy())  # a row alone: a view would keep the whole batch
+        led = [(row, lead) for row, want in enumerate(batch) if (lead := self.leads.get(want.key))]
+        if self.space.flights is not None:  # nobody may write to what is handed on: who gets it makes a copy
+            self.space.flights.land_all([lead for _, lead in led], lambda index: vectors[led[index][0]])
 
 
 def check_answer(answer: Any, n_texts: int, width: int | None) -> FloatArray:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.embeddings import Embeddings
@@ -16,7 +16,7 @@ from cache.coalescing import flights_of
 from cache.counters import Counters, Counts
 from cache.embedding_flow import Command, Compute, EmbeddingSpace, Lookup, Progress, Role, Save, embed_flow
 from cache.errors import ConfigurationError
-from cache.flight import Level, Wait, await_first, may_wait, wait_for_first
+from cache.flight import Wait, await_first, wait_for_first
 from cache.keys import Kind, check_namespace
 from cache.opening import near_of, open_store, store_for
 from cache.parameters import embedding_parameters
@@ -78,7 +78,7 @@ class CacheBackedEmbeddings(Closing, Embeddings):
             raise ConfigurationError(f"batch_size: expected at least 1 text in a request, got {batch_size}")
         self.underlying = underlying
         self._counters = counters or Counters()
-        self.store = store_for(Kind.EMBEDDING, store, settings, self._counters)
+        self.store = store_for(Kind.EMBEDDING, store, settings, self._counters, namespace=namespace)
         self._owned: Store | None = None
         self._base_url = settings.openai_base_url
         self._space = EmbeddingSpace(
@@ -93,6 +93,7 @@ class CacheBackedEmbeddings(Closing, Embeddings):
             flights=None if isinstance(self.store, DisabledStore) else flights_of(self.store),
             wait_s=settings.flight_wait_s,
             near=near_of(self.store),
+            element_type=settings.element_type(),
         )
 
     @classmethod
@@ -153,7 +154,7 @@ class CacheBackedEmbeddings(Closing, Embeddings):
     @property
     def space(self) -> EmbeddingSpace:
         """How the keys of this model are made, as its fields are now; for whoever reads or writes single entries."""
-        if isinstance(self.underlying, BaseModel):  # attributes of other objects may be what they count
+        if _has_fields(type(self.underlying)):  # attributes of other objects may be what they count
             self._follow(embedding_parameters(self.underlying, self.model, default_base_url=self._base_url))
         return self._space
 
@@ -211,8 +212,8 @@ class CacheBackedEmbeddings(Closing, Embeddings):
             await self._owned.aclose()
 
     def _run(self, texts: Sequence[str], role: Role, on_progress: Progress | None = None) -> FloatArray:
-        may = may_wait(Level.EMBEDDING, is_blocking=True)
-        with contextlib.closing(embed_flow(self.space, texts, role, on_progress, may_wait=may)) as flow:
+        flow = embed_flow(self.space, texts, role, on_progress, is_blocking=True)
+        try:
             answer = None
             while True:
                 try:
@@ -220,13 +221,15 @@ class CacheBackedEmbeddings(Closing, Embeddings):
                 except StopIteration as done:
                     return done.value  # type: ignore[no-any-return]  # StopIteration is not generic
                 answer = self._do(command)
+        finally:
+            flow.close()
 
     def _do(self, command: Command) -> Any:
         match command:
+            case Lookup(keys, size_bytes):
+                return self.store.mget_block(keys, size_bytes=size_bytes)
             case Wait(waiters, wait_s):
                 return wait_for_first(waiters, wait_s)
-            case Lookup(keys, expect_bytes):
-                return self.store.mget(keys, expect_bytes=expect_bytes)
             case Save(pairs):
                 return self.store.mset(pairs, ttl_s=self._space.ttl_s)
             case Compute([text], Role.QUERY):
@@ -235,8 +238,8 @@ class CacheBackedEmbeddings(Closing, Embeddings):
                 return self.underlying.embed_documents(missing)
 
     async def _arun(self, texts: Sequence[str], role: Role, on_progress: Progress | None = None) -> FloatArray:
-        may = may_wait(Level.EMBEDDING, is_blocking=False)
-        with contextlib.closing(embed_flow(self.space, texts, role, on_progress, may_wait=may)) as flow:
+        flow = embed_flow(self.space, texts, role, on_progress, is_blocking=False)
+        try:
             answer = None
             while True:
                 try:
@@ -244,16 +247,23 @@ class CacheBackedEmbeddings(Closing, Embeddings):
                 except StopIteration as done:
                     return done.value  # type: ignore[no-any-return]  # StopIteration is not generic
                 answer = await self._ado(command)
+        finally:
+            flow.close()
 
     async def _ado(self, command: Command) -> Any:
         match command:
+            case Lookup(keys, size_bytes):
+                return await self.store.amget_block(keys, size_bytes=size_bytes)
             case Wait(waiters, wait_s):
                 return await await_first(waiters, wait_s)
-            case Lookup(keys, expect_bytes):
-                return await self.store.amget(keys, expect_bytes=expect_bytes)
             case Save(pairs):
                 return await self.store.amset(pairs, ttl_s=self._space.ttl_s)
             case Compute([text], Role.QUERY):
                 return [await self.underlying.aembed_query(text)]
             case Compute(missing, _):
                 return await self.underlying.aembed_documents(missing)
+
+
+@lru_cache(maxsize=64)  # pydantic answers this in Python
+def _has_fields(cls: type) -> bool:
+    return issubclass(cls, BaseModel)

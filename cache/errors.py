@@ -5,6 +5,7 @@ CacheError
 ├─ ConfigurationError      (also ValueError)   a setting or URL is wrong
 ├─ InvalidKeyError         (also ValueError)   a key, namespace or segment cannot be used
 ├─ InvalidTTLError         (also ValueError)   a time to live cannot be used
+├─ InvalidVectorError      (also ValueError)   vectors that cannot be compared: NaN, infinity, not one for each id
 ├─ ProviderAnswerError     (also ValueError)   the embedding provider answered something that cannot be stored
 ├─ StoreError                                  the store could not do it
 │  ├─ StoreConnectionError                     refused, reset, unresolved, not authenticated
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Self
+    from typing import Any, Self
 
 
 class CacheError(Exception):
@@ -41,6 +42,10 @@ class InvalidKeyError(CacheError, ValueError):
 
 class InvalidTTLError(CacheError, ValueError):
     """A time to live is not a positive whole number of seconds within bounds."""
+
+
+class InvalidVectorError(CacheError, ValueError):
+    """Vectors hold NaN or infinity, or are not as many as their ids."""
 
 
 class ProviderAnswerError(CacheError, ValueError):
@@ -88,7 +93,7 @@ class PartialFailureError(StoreError):
 
     Attributes:
         failures: one error for each server that failed.
-        values: what a read found, in the order of its keys; `None` also where a server failed.
+        values: what was answered, in the order of the keys; `None` also where a server failed.
         n_done: for how many keys the operation was done.
     """
 
@@ -98,7 +103,7 @@ class PartialFailureError(StoreError):
         *,
         reason: str | None = None,
         failures: Sequence[StoreError] = (),
-        values: Sequence[bytes | None] = (),
+        values: Sequence[Any] = (),
         n_done: int = 0,
     ) -> None:
         """Keep what failed and what did not."""
@@ -108,7 +113,7 @@ class PartialFailureError(StoreError):
         self.n_done = n_done
 
     @classmethod
-    def of(cls, failures: Sequence[StoreError], *, values: Sequence[bytes | None], n_done: int) -> Self:
+    def of(cls, failures: Sequence[StoreError], *, values: Sequence[Any], n_done: int) -> Self:
         """The error for at least one failure, with the reason of the first."""
         names = "; ".join(f"{failure.server or 'no server'}: {failure}" for failure in failures)
         return cls(

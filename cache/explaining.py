@@ -7,7 +7,6 @@ stored or logged.
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ import orjson
 
 from cache.codecs.generations import decode_answer
 from cache.errors import EntryError
+from cache.forking import ForkLock
 from cache.requests import CanonicalRequest, Uncacheable
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Explainer:
         """What is said of a request, with what was found under its key."""
         parts = {"namespace": self._namespace, **parts_of(asked.request)}
         try:
-            header = None if raw is None else decode_answer(asked.key, raw)[0]
+            header = None if raw is None else decode_answer(raw, asked.tag)[0]
         except EntryError as error:
             return Explanation(asked.key, type(error).__name__, parts)
         now_s = self._clock.now_s()
@@ -136,7 +136,7 @@ class RecentRequests:
     """The requests of the last calls, up to 1,000 and 16 MiB of them; from any thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._asked: deque[tuple[float, CanonicalRequest]] = deque()
         self._n_bytes = 0
 

@@ -7,16 +7,20 @@ Nothing waits in a circle: a caller waits for keys that lie below all that it le
 stands in its context, which tasks and LangChain's threads inherit. A blocking caller on an event loop's thread never
 waits: it might hold up the very task that it waits for; on a thread of an event loop's pool it waits for no task, which
 may need that thread to get its answer. And who has waited long enough computes for itself.
+
+A stream goes on only when its reader asks for more, in a context that need not be the stream's: a reader that keeps a
+chunk for long, as it waits for something itself, or waits for a thread, holds up nobody else.
 """
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import os
 import threading
 import weakref
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -29,7 +33,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _MOST_LANDED = 256  # values that are kept for callers who had looked before they were there
+_NOT_LANDED = (0, 0.0, None)
+_NOBODYS = object()
 _LANDED_LIFE_S = 2.0  # between a caller's look and its joining lies one operation of the store
+_READER_S = 1.0  # that the reader of a stream may keep a chunk before those who wait go on without it
 
 
 class Level(IntEnum):
@@ -38,6 +45,7 @@ class Level(IntEnum):
     EMBEDDING = 1
     RESPONSE = 2
     RESULT = 3
+    TOOL = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +73,35 @@ class Lead:
         is_over: whether it has ended.
     """
 
+    __slots__ = ("_flight", "_on_over", "_paused_s", "flights", "is_over", "key", "level")
+
     def __init__(self, flights: Flights, flight: _Flight, level: Level) -> None:
         self.key = flight.key
         self.level = level
         self.is_over = False
         self.flights = flights
         self._flight = flight
-        self._on_over: list[Callable[[], object]] = []
+        self._on_over: tuple[Callable[[], object], ...] = ()
+        self._paused_s: float | None = None
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it is left to somebody else when the caller goes on: to the reader of a stream."""
+        return self._paused_s is not None
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether it has been paused for long."""
+        paused_s = self._paused_s
+        return paused_s is not None and self.flights.now_s() >= paused_s + _READER_S
+
+    def pause(self) -> None:
+        """Take note that somebody else decides when the caller goes on."""
+        self._paused_s = self.flights.now_s()
+
+    def go_on(self) -> None:
+        """Take note that the caller computes again."""
+        self._paused_s = None
 
     @property
     def held(self) -> Held | None:
@@ -84,7 +114,7 @@ class Lead:
 
     def when_over(self, function: Callable[[], object]) -> None:
         """Have a function called when the lead ends, by whoever ends it."""
-        self._on_over.append(function)
+        self._on_over = (*self._on_over, function)
 
     def land(self, value: Any) -> None:
         """Give the value to all who wait."""
@@ -105,8 +135,9 @@ class Lead:
     def _end(self, held: Held | None) -> None:
         if held is not None:
             held.give_back()
-        while self._on_over:
-            self._on_over.pop()()
+        functions, self._on_over = self._on_over, ()
+        for function in functions:
+            function()
 
     def __enter__(self) -> Self:
         return self
@@ -116,8 +147,15 @@ class Lead:
     ) -> None:
         if error is None:
             self.part()
+        elif kind is GeneratorExit:
+            self._fail_elsewhere()
         else:
             self.fail()
+
+    def _fail_elsewhere(self) -> None:
+        """Fail in another thread: a generator may be closed by the garbage collector, while this one holds a lock."""
+        with contextlib.suppress(RuntimeError):  # no thread to be had: those who wait see that nobody goes on
+            threading.Thread(target=self.fail, name="resumecache-flight", daemon=True).start()
 
 
 Turn: TypeAlias = Lead | Landed | None
@@ -129,14 +167,14 @@ class Waiter:
 
     Attributes:
         key: what is waited for.
-        is_task: whether a task waits, or else a thread.
+        thread: the thread that waits; `None` where a task does.
         takes_loops_thread: whether a thread waits that tasks may need.
         future: is done when it is the caller's turn.
     """
 
     def __init__(self, flights: Flights, flight: _Flight) -> None:
         self.key = flight.key
-        self.is_task = _is_on_event_loop()
+        self.thread = _blocked_thread()
         self.takes_loops_thread = _is_on_loops_thread()
         self.future: concurrent.futures.Future[Turn] = concurrent.futures.Future()
         self.future.set_running_or_notify_cancel()  # a task that is cancelled cannot cancel it: it has to leave
@@ -150,6 +188,12 @@ class Waiter:
         if isinstance(turn, Lead):
             _now_leading(turn)
         return turn
+
+    def look(self) -> None:
+        """Wait no longer where the leader does not go on, and leave the others who wait to themselves too."""
+        lead = self._flight.lead
+        if lead is not None and lead.is_stalled:
+            lead.part()
 
     def leave(self) -> None:
         """Wait no longer; a lead that had just been handed to the caller goes to the next."""
@@ -171,8 +215,9 @@ class Wait:
 class _Flight:
     key: str
     started_s: float
-    is_of_task: bool
-    waiters: deque[Waiter] = field(default_factory=deque)
+    thread: int | None  # of the leader; `None` where a task leads
+    lead: Lead | None = None
+    waiters: list[Waiter] = field(default_factory=list)
     held: Held | None = None
 
 
@@ -194,6 +239,10 @@ class Flights:
         self._under_way: dict[str, _Flight] = {}
         self._landed: OrderedDict[str, tuple[int, float, Landed]] = OrderedDict()
         self._n_landed = 0
+
+    def now_s(self) -> float:
+        """The time, on the monotonic clock."""
+        return self._clock.monotonic_s()
 
     def ticket(self) -> int:
         """A moment, to be taken before looking for a key elsewhere: what lands after it is not missed by `join`."""
@@ -220,21 +269,27 @@ class Flights:
             wait_s: seconds after which a leader is not waited for any more, and another one leads.
             may_wait: see `may_wait`.
         """
+        thread, now_s = _blocked_thread(), self.now_s()
+        spots: list[Turn | Waiter] = []
         with self._lock:
-            spots = [self._join(key, level, ticket, wait_s, may_wait=may_wait) for key in keys]
+            for key in keys:
+                spot = self._known(key, ticket, now_s - wait_s, may_wait=may_wait)
+                if spot is _NOBODYS:
+                    flight = self._under_way[key] = _Flight(key, now_s, thread)
+                    spot = flight.lead = Lead(self, flight, level)
+                spots.append(spot)
         _now_leading(*(spot for spot in spots if isinstance(spot, Lead)))
         return spots
 
-    def _join(self, key: str, level: Level, ticket: int, wait_s: float, *, may_wait: bool) -> Turn | Waiter:
-        n_landed, _, landed = self._landed.get(key, (0, 0.0, None))
+    def _known(self, key: str, ticket: int, started_after_s: float, *, may_wait: bool) -> Any:
+        """What has landed, or a place among those who wait; `None` for who may not wait, `_NOBODYS` if nobody leads."""
+        n_landed, _, landed = self._landed.get(key, _NOT_LANDED)
         if landed is not None and n_landed > ticket:
             return landed
         flight = self._under_way.get(key)
-        if flight is not None and self._clock.monotonic_s() < flight.started_s + wait_s:
-            is_in_the_way = flight.is_of_task and _is_on_loops_thread()
-            return self._wait(flight) if may_wait and not is_in_the_way else None
-        flight = self._under_way[key] = _Flight(key, self._clock.monotonic_s(), is_of_task=_is_on_event_loop())
-        return Lead(self, flight, level)
+        if flight is None or flight.started_s <= started_after_s or _is_stalled(flight):
+            return _NOBODYS
+        return self._wait(flight) if may_wait and not _is_in_the_way(flight) else None
 
     def _wait(self, flight: _Flight) -> Waiter:
         waiter = Waiter(self, flight)
@@ -247,35 +302,65 @@ class Flights:
                 flight.waiters.remove(waiter)
                 waiter.future.set_result(None)
 
+    def land_all(self, leads: Sequence[Lead], value_of: Callable[[int], Any]) -> None:
+        """Give the values of many keys to all who wait.
+
+        Args:
+            leads: of this object; those that are over are passed by.
+            value_of: makes the value for the lead at an index, if anybody is to have it.
+        """
+        first_kept = len(leads) - _MOST_LANDED  # the others would not be kept anyway
+        over: list[tuple[Lead, Held | None]] = []
+        now_s = self._clock.monotonic_s()
+        with self._lock:
+            for index, lead in enumerate(leads):
+                flight = lead._flight  # noqa: SLF001  the other half of the class
+                if lead.is_over:
+                    continue
+                turn = Landed(value_of(index)) if flight.waiters or index >= first_kept else None
+                over.append((lead, self._close(lead, flight, turn, now_s)))
+            self._let_go(now_s)
+        for lead, held in over:
+            lead._end(held)  # noqa: SLF001  as above
+
     def _end(self, lead: Lead, flight: _Flight, turn: Landed | None) -> None:
         with self._lock:
             if lead.is_over:
                 return
-            lead.is_over = True
-            if turn is not None:
-                self._note(flight.key, turn)
-            while flight.waiters:
-                flight.waiters.popleft().future.set_result(turn)
-            held = self._remove(flight)
-        lead._end(held)  # noqa: SLF001  the other half of the class
+            now_s = self._clock.monotonic_s()
+            held = self._close(lead, flight, turn, now_s)
+            self._let_go(now_s)
+        lead._end(held)  # noqa: SLF001  as above
+
+    def _close(self, lead: Lead, flight: _Flight, turn: Landed | None, now_s: float) -> Held | None:
+        lead.is_over = True
+        if turn is not None:  # kept for callers who looked before it was there and join after it has landed
+            self._n_landed += 1
+            self._landed[flight.key] = self._n_landed, now_s, turn
+            self._landed.move_to_end(flight.key)
+        for waiter in flight.waiters:
+            waiter.future.set_result(turn)
+        flight.waiters.clear()
+        return self._remove(flight)
 
     def _hand_over(self, lead: Lead, flight: _Flight) -> None:
         with self._lock:
             if lead.is_over:
                 return
             lead.is_over = True
-            flight.started_s = self._clock.monotonic_s()
-            next_ = flight.waiters.popleft() if flight.waiters else None
+            flight.started_s = self.now_s()
+            next_ = flight.waiters.pop(0) if flight.waiters else None
             held = None if next_ else self._remove(flight)
             if next_:
-                flight.is_of_task = next_.is_task
-                next_.future.set_result(Lead(self, flight, lead.level))
+                flight.thread = next_.thread
+                flight.lead = Lead(self, flight, lead.level)
+                next_.future.set_result(flight.lead)
                 self._clear_the_way(flight)
         lead._end(held)  # noqa: SLF001  as above
 
     def _clear_the_way(self, flight: _Flight) -> None:
         """Send away the threads that the task which leads now may need."""
-        for waiter in [one for one in flight.waiters if flight.is_of_task and one.takes_loops_thread]:
+        for waiter in [one for one in flight.waiters if flight.thread is None and one.takes_loops_thread]:
             flight.waiters.remove(waiter)
             waiter.future.set_result(None)
 
@@ -285,14 +370,11 @@ class Flights:
         held, flight.held = flight.held, None
         return held
 
-    def _note(self, key: str, landed: Landed) -> None:
-        """Keep a value for callers who looked before it was there and join after it has landed."""
-        self._n_landed += 1
-        now_s = self._clock.monotonic_s()
-        self._landed.pop(key, None)
-        self._landed[key] = self._n_landed, now_s, landed
-        while len(self._landed) > _MOST_LANDED or next(iter(self._landed.values()))[1] < now_s - _LANDED_LIFE_S:
-            self._landed.popitem(last=False)
+    def _let_go(self, now_s: float) -> None:
+        """Keep no more values than may be kept, and none for longer."""
+        landed = self._landed
+        while landed and (len(landed) > _MOST_LANDED or next(iter(landed.values()))[1] < now_s - _LANDED_LIFE_S):
+            landed.popitem(last=False)
 
 
 def may_wait(level: Level, *, is_blocking: bool) -> bool:
@@ -314,8 +396,11 @@ def flow_to_wait(
     spot = flights.join(key, level, ticket=ticket, wait_s=wait_s, may_wait=may_wait)
     if not isinstance(spot, Waiter):
         return spot
+    until_s = flights.now_s() + wait_s
     try:
-        yield Wait([spot], wait_s)
+        while not spot.future.done() and (left_s := until_s - flights.now_s()) > 0:
+            yield Wait([spot], min(left_s, _READER_S))
+            spot.look()
     except BaseException:
         spot.leave()
         raise
@@ -346,6 +431,22 @@ def _active() -> tuple[Lead, ...]:
 def _now_leading(*leads: Lead) -> None:
     if leads:
         _leading.set((*_active(), *leads))
+
+
+def _is_stalled(flight: _Flight) -> bool:
+    return flight.lead is not None and flight.lead.is_stalled
+
+
+def _is_in_the_way(flight: _Flight) -> bool:
+    """Say whether the leader may need this thread to go on, so that it must not be blocked."""
+    if flight.thread is None:
+        return _is_on_loops_thread()
+    return flight.lead is not None and flight.lead.is_paused and flight.thread == threading.get_ident()
+
+
+def _blocked_thread() -> int | None:
+    """The thread that a caller in this context blocks; `None` where it is a task, which blocks none."""
+    return None if _is_on_event_loop() else threading.get_ident()
 
 
 def _is_on_event_loop() -> bool:

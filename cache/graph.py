@@ -35,6 +35,7 @@ from cache.keys import (
 )
 from cache.opening import store_for
 from cache.settings import CacheSettings, check_ttl
+from cache.subjects import current_tags
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -87,10 +88,11 @@ class NodeCache(BaseCache[Any]):
         self._clock = clock or SystemClock()
         self._namespace = check_namespace(settings.namespace if namespace is None else namespace)
         shared = (Kind.NODE_RESULT, self._codec.fingerprint, version)
-        self._hasher = ContentHasher(shared, secret=settings.secret_bytes())
+        self._secret = settings.secret_bytes()
+        self._hasher = ContentHasher(shared, secret=self._secret)
         self._ttl_s = settings.ttl_s(Kind.NODE_RESULT)
         self._compress_over_bytes = settings.compression_threshold_bytes
-        self.store = store_for(Kind.NODE_RESULT, store, settings, self._counters)
+        self.store = store_for(Kind.NODE_RESULT, store, settings, self._counters, namespace=namespace)
 
     def counts(self) -> Counts:
         """What was found and stored by this object."""
@@ -201,7 +203,8 @@ class NodeCache(BaseCache[Any]):
     def _entry(self, name: str, value: Any, ttl_s: int) -> bytes | None:
         self._counters.add(made=1)
         try:
-            header = Header(key_tag(name), created_s=int(self._clock.now_s()), ttl_s=check_ttl(ttl_s))
+            tags = current_tags(self._namespace, self._secret)
+            header = Header(key_tag(name), created_s=int(self._clock.now_s()), ttl_s=check_ttl(ttl_s), tags=tags)
             payload = self._codec.encode(value)
             return encode_payload(payload, header, compress_over_bytes=self._compress_over_bytes)
         except (DecodeError, InvalidTTLError) as error:

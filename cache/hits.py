@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import os
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage
@@ -29,10 +29,20 @@ def as_hit(generation: Generation) -> Generation:
     metadata = dict(message.response_metadata)
     billed = {name: metadata.pop(name) for name in _USAGE_FIELDS if name in metadata}
     metadata[HIT_MARK] = {"hit": True, "usage_metadata": message.usage_metadata, **billed}
-    message.response_metadata = metadata
-    message.usage_metadata = UsageMetadata(input_tokens=0, output_tokens=0, total_tokens=0)
-    message.id = f"lc_run--{uuid.uuid4()}"
+    changes = {
+        "response_metadata": metadata,
+        "usage_metadata": UsageMetadata(input_tokens=0, output_tokens=0, total_tokens=0),
+        "id": _new_id(),
+    }
+    vars(message).update(changes)  # setting them one by one, pydantic takes as long as all the rest
+    message.model_fields_set.update(changes)
     return generation
+
+
+def _new_id() -> str:
+    """An id as LangChain makes it of a random UUID, in a third of the time that `uuid.uuid4` takes."""
+    digits = os.urandom(16).hex()
+    return f"lc_run--{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
 def as_hits(chunks: Sequence[ChatGenerationChunk]) -> list[ChatGenerationChunk]:

@@ -5,6 +5,8 @@
 [{namespace}:]openai:{model}:{content_hash}     [{namespace}:]session:{content_hash}
 [{namespace}:]match:{content_hash}:{user}       [{namespace}:]health:{component}
 [{namespace}:]tool:{tool}:{content_hash}        [{namespace}:]node:{node}:{content_hash}
+[{namespace}:]stats:{component}
+[{namespace}:]corpus:{corpus}:{content_hash}
 ```
 
 Every variable segment is percent-encoded down to `[A-Za-z0-9._~-]`, so that no model, user or namespace can forge a
@@ -14,13 +16,14 @@ reads in one way only: `parse_key(build_key(key)) == key`.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import hmac
 import re
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol, assert_never
+from typing import TYPE_CHECKING, Any, Protocol, Self, assert_never
 from urllib.parse import quote, unquote
 
 import numpy as np
@@ -52,6 +55,8 @@ class Kind(StrEnum):
     HEALTH = "health"
     TOOL_RESULT = "tool_result"
     NODE_RESULT = "node_result"
+    STATS = "stats"
+    CORPUS = "corpus"
 
 
 _FORMATS: dict[Kind, tuple[str, tuple[str, ...]]] = {
@@ -63,9 +68,15 @@ _FORMATS: dict[Kind, tuple[str, tuple[str, ...]]] = {
     Kind.HEALTH: ("health", ("component",)),
     Kind.TOOL_RESULT: ("tool", ("tool", "content_hash")),
     Kind.NODE_RESULT: ("node", ("node", "content_hash")),
+    Kind.STATS: ("stats", ("component",)),
+    Kind.CORPUS: ("corpus", ("corpus", "content_hash")),
 }
 _KINDS = {prefix: kind for kind, (prefix, _) in _FORMATS.items()}
-_ABSENT: dict[str, Any] = {"content_hash": "", "model": "", "user": None, "component": "", "tool": "", "node": ""}
+_ABSENT: dict[str, Any] = {
+    "content_hash": "", "model": "", "user": None, "component": "", "tool": "", "node": "", "corpus": "",
+}  # fmt: skip
+CACHED_KINDS = tuple(kind for kind in Kind if kind is not Kind.STATS)
+"""The kinds whose entries are what a cache is for."""
 RESERVED_PREFIXES = frozenset(_KINDS) | {"lease"}
 
 
@@ -78,9 +89,10 @@ class Key:
         content_hash: 32 lower-case hex digits over all that the value depends on; empty where the kind has none.
         model: the model's name, for embeddings and responses.
         user: whose entry it is, for matches and optimisations; `None` is the shared, anonymous one.
-        component: what a health report is about.
+        component: what a health report is about, or the slot that counts stand in.
         tool: the tool's name, for results of tools.
         node: the node of a graph (`node_segment`), for results of nodes.
+        corpus: the corpus' name, for blocks of its rows.
         namespace: the tenant; `None` is the one without a name.
     """
 
@@ -91,6 +103,7 @@ class Key:
     component: str = ""
     tool: str = ""
     node: str = ""
+    corpus: str = ""
     namespace: str | None = None
 
 
@@ -151,7 +164,7 @@ def key_prefix(kind: Kind | None, namespace: str | None) -> str:
 
 
 def named_prefix(kind: Kind, name: str, namespace: str | None) -> str:
-    """The beginning that all keys of one model, tool or node in a namespace share.
+    """The beginning that all keys of one model, tool, node or corpus in a namespace share.
 
     Raises:
         InvalidKeyError: the name cannot stand in a key.
@@ -232,6 +245,7 @@ def _decode(part: str) -> str:
 
 
 class _Hash(Protocol):
+    def copy(self) -> Self: ...
     def update(self, data: bytes, /) -> None: ...
     def digest(self) -> bytes: ...
 
@@ -248,9 +262,17 @@ class ContentHasher:
     """
 
     def __init__(self, fields: Iterable[Field], *, secret: bytes | None = None) -> None:
-        self._base = hmac.new(secret, digestmod=hashlib.sha256) if secret else hashlib.sha256()
+        self._base: _Hash = hmac.new(secret, digestmod=hashlib.sha256) if secret else hashlib.sha256()
         for field in fields:
             _feed(self._base, field)
+
+    def with_fields(self, *fields: Field) -> ContentHasher:
+        """A hasher whose texts share these fields too."""
+        made = copy.copy(self)
+        made._base = self._base.copy()  # noqa: SLF001  of the same class
+        for field in fields:
+            _feed(made._base, field)  # noqa: SLF001  as above
+        return made
 
     def digest(self, *fields: Field) -> bytes:
         """The 16 bytes of the content hash of the shared fields and these."""
@@ -262,10 +284,10 @@ class ContentHasher:
     def digests(self, texts: Iterable[str]) -> bytes:
         """The content hashes of the shared fields and each of many texts, as `digest(text)` gives them, joined."""
         digests = []
-        copy = self._base.copy
+        copy_base = self._base.copy
         for text in texts:
             data = text.encode("utf-8", "surrogatepass")
-            state = copy()
+            state = copy_base()
             state.update(b"s%d:%b" % (len(data), data))  # as `_feed` does: a call for each would cost as much again
             digests.append(state.digest())
         if len(digests) == 1:

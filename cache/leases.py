@@ -23,7 +23,11 @@ from cache.stores.base import Attempt, LeasingStore
 from cache.wrappers import FailOpenStore, SafeStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from cache.flight import Lead
+    from cache.guard import Part
+    from cache.stores.base import Holder, Payload
 
 _log = logging.getLogger("resumecache")
 LIFE_S = 3.0
@@ -41,6 +45,7 @@ class SafeLeases:
     def __init__(self, store: FailOpenStore, inner: LeasingStore) -> None:
         self._store = store
         self._inner = inner
+        self._guard = store.guard
 
     @classmethod
     def of(cls, store: SafeStore) -> SafeLeases | None:
@@ -52,64 +57,75 @@ class SafeLeases:
 
     def acquire(self, key: str, token: bytes, *, life_ms: int) -> Attempt:
         """Try to take a lease (see `LeasingStore.acquire`)."""
-        with self._guarded() as is_allowed:
-            if is_allowed:
+        with self._guarded([key]) as part:
+            if part.positions:
                 return self._inner.acquire(key, token, life_ms=life_ms)
         return Attempt(is_held=None)
 
     async def aacquire(self, key: str, token: bytes, *, life_ms: int) -> Attempt:
         """Asynchronous twin of `acquire`."""
-        with self._guarded() as is_allowed:
-            if is_allowed:
+        with self._guarded([key]) as part:
+            if part.positions:
                 return await self._inner.aacquire(key, token, life_ms=life_ms)
         return Attempt(is_held=None)
 
     def renew(self, leases: list[Lease], *, life_ms: int) -> list[bool]:
         """Have leases live anew; False for each that is known to be lost."""
-        with self._guarded() as is_allowed:
-            if is_allowed:
-                return self._inner.renew([(lease.key, lease.token) for lease in leases], life_ms=life_ms)
-        return [True] * len(leases)
+        part = self._guard.part([lease.key for lease in leases], Direction.WRITE)
+        if not part.positions:
+            return [True] * len(leases)
+        try:
+            are_held: list[bool | None] = [*self._inner.renew(_holders(part.of(leases)), life_ms=life_ms)]
+        except StoreError as error:
+            are_held = self._guard.failed(error, Direction.WRITE, part)
+        else:
+            self._guard.succeeded(Direction.WRITE, part)
+        return [is_held is not False for is_held in part.spread(are_held)]
 
     def release(self, leases: list[Lease]) -> None:
-        """Give back leases."""
-        with self._guarded() as is_allowed:
-            if is_allowed:
-                self._inner.release([(lease.key, lease.token) for lease in leases])
+        """Give back leases; one that the store cannot be told of ends by itself."""
+        with self._guarded([lease.key for lease in leases]) as part:
+            if part.positions:
+                self._inner.release(_holders(part.of(leases)))
 
-    def settle(self, lease: Lease, value: bytes, *, ttl_s: int) -> bool:
-        """Write a value and give back its lease; True only when the store has confirmed it."""
-        with self._guarded() as is_allowed:
-            if is_allowed:
-                self._inner.settle(lease.key, value, lease.token, ttl_s=ttl_s)
-                return self._stored(lease)
-        return False
-
-    async def asettle(self, lease: Lease, value: bytes, *, ttl_s: int) -> bool:
-        """Asynchronous twin of `settle`."""
-        with self._guarded() as is_allowed:
-            if is_allowed:
-                await self._inner.asettle(lease.key, value, lease.token, ttl_s=ttl_s)
-                return self._stored(lease)
-        return False
-
-    def _stored(self, lease: Lease) -> bool:
-        self._store.counters.add(stored=1)
+    def settle(self, lease: Lease, pairs: Sequence[tuple[str, Payload]], *, ttl_s: int) -> bool:
+        """Write values and give back a lease; True only when the store has confirmed all of them."""
+        if not self._guard.part([lease.key], Direction.WRITE).positions:
+            return self._store.save(pairs, ttl_s=ttl_s)
+        part = self._guard.part([key for key, _ in pairs], Direction.WRITE)
+        try:
+            self._inner.settle(part.of(pairs), lease.holder, ttl_s=ttl_s)
+        except StoreError as error:
+            return self._guard.not_stored(error, part)
         lease.settled()
-        return True
+        return self._guard.stored(part)
+
+    async def asettle(self, lease: Lease, pairs: Sequence[tuple[str, Payload]], *, ttl_s: int) -> bool:
+        """Asynchronous twin of `settle`."""
+        if not self._guard.part([lease.key], Direction.WRITE).positions:
+            return await self._store.asave(pairs, ttl_s=ttl_s)
+        part = self._guard.part([key for key, _ in pairs], Direction.WRITE)
+        try:
+            await self._inner.asettle(part.of(pairs), lease.holder, ttl_s=ttl_s)
+        except StoreError as error:
+            return self._guard.not_stored(error, part)
+        lease.settled()
+        return self._guard.stored(part)
 
     @contextlib.contextmanager
-    def _guarded(self) -> Iterator[bool]:
-        """Say whether the store may be asked; an error of it ends the block, and is counted."""
-        is_allowed = self._store.breaker.allows(Direction.WRITE)
+    def _guarded(self, keys: list[str]) -> Iterator[Part]:
+        """What may be asked for; an error of the store ends the block, and is counted."""
+        part = self._guard.part(keys, Direction.WRITE)
         try:
-            yield is_allowed
+            yield part
         except StoreError as error:
-            self._store.counters.add_reason("failures", error.reason)
-            self._store.breaker.failed(error, Direction.WRITE)
+            self._guard.failed(error, Direction.WRITE, part)
         else:
-            if is_allowed:
-                self._store.breaker.succeeded(Direction.WRITE)
+            self._guard.succeeded(Direction.WRITE, part)
+
+
+def _holders(leases: Sequence[Lease]) -> list[Holder]:
+    return [lease.holder for lease in leases]
 
 
 class Lease:
@@ -124,6 +140,7 @@ class Lease:
         token: tells it from those of other holders.
         is_held: whether it is renewed.
         may_be_ours: whether the store may know it; a command whose answer got lost may have been done.
+        lead: of the caller that computes.
     """
 
     def __init__(self, leases: SafeLeases, key: str, keeper: LeaseKeeper) -> None:
@@ -132,7 +149,18 @@ class Lease:
         self.token = uuid.uuid4().hex.encode()
         self.is_held = False
         self.may_be_ours = False
+        self.lead: Lead | None = None
         self._keeper = keeper
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether nobody knows when its holder will go on (see `Lead.is_stalled`)."""
+        return self.lead is not None and self.lead.is_stalled
+
+    @property
+    def holder(self) -> Holder:
+        """The key and the token."""
+        return self.key, self.token
 
     def keep(self, for_s: float) -> None:
         """Have it renewed, for so many seconds at most: a holder that hangs may not keep it for ever."""
@@ -241,7 +269,8 @@ class LeaseKeeper:
     def _renew(self) -> None:
         now_s = time.monotonic()
         with self._changed:
-            self._held = {lease: until_s for lease, until_s in self._held.items() if now_s < until_s}
+            rows = self._held.items()
+            self._held = {lease: until_s for lease, until_s in rows if now_s < until_s and not lease.is_stalled}
             held = list(self._held)
         for store, some in _by_store(held).items():
             for lease, is_held in zip(some, store.renew(some, life_ms=self.life_ms), strict=True):

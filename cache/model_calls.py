@@ -13,7 +13,7 @@ from langchain_core.prompts import BasePromptTemplate
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableSequence
 from typing_extensions import override
 
-from cache.completion_models import has_hidden_settings, known_start
+from cache.completion_models import served_call
 from cache.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ class _Recorder(BaseCache):
 
     @override
     def lookup(self, prompt: str, llm_string: str) -> list[Generation]:
-        self.calls.append(ModelCall(prompt, llm_string, known_start(), has_hidden_settings()))
+        call = served_call()
+        self.calls.append(ModelCall(prompt, llm_string, call.start, call.has_hidden_settings))
         return [ChatGeneration(message=AIMessage(""))]
 
     @override

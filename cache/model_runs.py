@@ -1,4 +1,4 @@
-"""Whose call a cache serves, and when the caller has given up computing what it missed.
+"""When a caller has given up computing what it missed.
 
 Between `lookup` and `update` LangChain tells a cache nothing. A chat model's run tells its end, unless it is cancelled:
 then its task ends. A completion model asks before its run begins; an error of the run, or the end of the task, is the
@@ -10,23 +10,17 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from cache.completion_models import serves_completion_model
-from cache.model_starts import current_start, when_failed
+from cache.model_starts import when_failed
 
 if TYPE_CHECKING:
+    from cache.completion_models import ServedCall
     from cache.flight import Lead
 
 
-def is_model_call() -> bool:
-    """Say whether a model asks, which answers for what it misses; anybody else may only want to have a look."""
-    return current_start() is not None or serves_completion_model()
-
-
-def release_with_run(lead: Lead) -> None:
+def release_with_run(lead: Lead, call: ServedCall) -> None:
     """Have a lead fail when the call that has it ends without an answer: with an error, or cancelled."""
-    start = None if serves_completion_model() else current_start()
-    if start is not None:
-        start.when_over(lead.fail)
+    if call.is_of_chat_model:
+        call.start.when_over(lead.fail)
     else:
         when_failed(lead.fail)
     task = _running_task()

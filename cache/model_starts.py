@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from pydantic import BaseModel, TypeAdapter
 from typing_extensions import override
 
 from cache.asked_models import asked_model, traits_of, write_anew
+from cache.forking import ForkLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -227,4 +227,4 @@ _on_failure: ContextVar[tuple[Callable[[], object], ...]] = ContextVar("resumeca
 _watcher: ContextVar[BaseCallbackHandler | None] = ContextVar("resumecache_watcher", default=_Watcher())  # noqa: B039  one for all contexts: it holds nothing
 _schemas: WeakKeyDictionary[type, tuple[object, dict[str, Any] | None]] = WeakKeyDictionary()
 _is_watching: list[bool] = []
-_lock = threading.Lock()
+_lock = ForkLock()

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import threading
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 from weakref import WeakValueDictionary
 
 from typing_extensions import override
 
 from cache.counters import Counters
 from cache.errors import PartialFailureError, StoreError
+from cache.forking import ForkLock
 from cache.gathering import gathering_of
 from cache.near_cache import NearCache
+from cache.sealed_store import SealedStore
 from cache.stores.base import Attempt, LeasingStore, Store, TrackedStore
+from cache.stores.forwarding import ForwardingStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Hashable, Iterator, Sequence
+    from collections.abc import Hashable, Sequence
     from types import TracebackType
 
-    from cache.stores.base import Payload
+    from cache.stores.base import Holder, Payload
 
 
-class NearStore(Store):
+class NearStore(ForwardingStore):
     """Reads what is near without a round trip, and the rest in one; keeps near what it has read.
 
     Only whole and fresh entries of kinds that do not change under their keys are kept; all other keys and values are
@@ -29,19 +31,29 @@ class NearStore(Store):
     returns; for what others delete see `cache.near_cache`. No read that is answered from near waits for anything.
 
     Args:
-        inner: the store on the server.
+        inner: the store on the server, or one that seals what is there; what is opened is kept.
         near: what is kept, shared by all stores of this process on the server.
         counters: where it is counted what was near.
+
+    Attributes:
+        tracked: who talks to the server, and has changes told.
+
+    Raises:
+        TypeError: changes on the server are not told.
     """
 
-    def __init__(self, inner: TrackedStore, near: NearCache, *, counters: Counters | None = None) -> None:
-        self.inner = inner
+    def __init__(self, inner: Store, near: NearCache, *, counters: Counters | None = None) -> None:
+        super().__init__(inner)
+        tracked = server_store(inner)
+        if not isinstance(tracked, TrackedStore):
+            raise TypeError(f"expected a store on servers that tell of changes, got {type(tracked).__name__}")
+        self.tracked = tracked
         self.near = near
         self.counters = counters or Counters()
 
-    def counted_by(self, counters: Counters) -> Self:
+    def counted_by(self, counters: Counters) -> NearStore:
         """The same store, counting elsewhere."""
-        return type(self)(self.inner, self.near, counters=counters)
+        return _around(self.inner, self.near, counters=counters)
 
     @override
     def mget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
@@ -102,54 +114,28 @@ class NearStore(Store):
             self.near.drop(keys)
 
     @override
-    def mpeek(self, keys: Sequence[str], n_bytes: int) -> list[bytes | None]:
-        return self.inner.mpeek(keys, n_bytes)
+    def replace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        try:
+            return self.inner.replace(key, old, new, ttl_s=ttl_s)
+        finally:
+            self.near.drop([key])
 
     @override
-    async def ampeek(self, keys: Sequence[str], n_bytes: int) -> list[bytes | None]:
-        return await self.inner.ampeek(keys, n_bytes)
-
-    @override
-    def yield_keys(self, *, prefix: str | None = None) -> Iterator[str]:
-        return self.inner.yield_keys(prefix=prefix)
-
-    @override
-    def ayield_keys(self, *, prefix: str | None = None) -> AsyncIterator[str]:
-        return self.inner.ayield_keys(prefix=prefix)
-
-    @override
-    def ping(self) -> None:
-        self.inner.ping()
-
-    @override
-    async def aping(self) -> None:
-        await self.inner.aping()
-
-    @override
-    def servers_of(self, keys: Sequence[str]) -> list[str]:
-        return self.inner.servers_of(keys)
-
-    @override
-    def ping_server(self, server: str) -> None:
-        self.inner.ping_server(server)
-
-    @override
-    def info(self) -> dict[str, str]:
-        return self.inner.info()
-
-    @override
-    async def ainfo(self) -> dict[str, str]:
-        return await self.inner.ainfo()
+    async def areplace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        try:
+            return await self.inner.areplace(key, old, new, ttl_s=ttl_s)
+        finally:
+            self.near.drop([key])
 
     @override
     def close(self) -> None:
-        self.near.leave(self.inner)
-        self.inner.close()
+        self.near.leave(self.tracked)
+        super().close()
 
     @override
     async def aclose(self) -> None:
-        self.near.leave(self.inner)
-        await self.inner.aclose()
+        self.near.leave(self.tracked)
+        await super().aclose()
 
 
 class _Reading:
@@ -168,7 +154,7 @@ class _Reading:
         self._values = values
         self._positions = [n for n, value in enumerate(values) if value is None]
         self.missing = [keys[n] for n in self._positions]
-        self._fetch = store.near.fetching(store.inner, self.missing)
+        self._fetch = store.near.fetching(store.tracked, self.missing)
 
     def share_of(self, n_bytes: int) -> int:
         """How many bytes of so many are to be read."""
@@ -203,51 +189,64 @@ def _outcome(error: StoreError) -> tuple[Sequence[StoreError], int]:
 
 
 class NearLeasingStore(NearStore, LeasingStore):
-    """The same on a store where leases can be had."""
+    """The same on a store where leases can be had.
 
-    inner: Any  # a TrackedStore that is a LeasingStore
+    Args:
+        inner: the store, which is a `LeasingStore`.
+        near: as of `NearStore`.
+        counters: as of `NearStore`.
+    """
+
+    inner: LeasingStore
+
+    def __init__(self, inner: LeasingStore, near: NearCache, *, counters: Counters | None = None) -> None:
+        super().__init__(inner, near, counters=counters)
+        self.is_shared = inner.is_shared
 
     @override
     def acquire(self, key: str, token: bytes, *, life_ms: int) -> Attempt:
-        attempt: Attempt = self.inner.acquire(key, token, life_ms=life_ms)
-        return attempt
+        return self.inner.acquire(key, token, life_ms=life_ms)
 
     @override
     async def aacquire(self, key: str, token: bytes, *, life_ms: int) -> Attempt:
-        attempt: Attempt = await self.inner.aacquire(key, token, life_ms=life_ms)
-        return attempt
+        return await self.inner.aacquire(key, token, life_ms=life_ms)
 
     @override
-    def renew(self, holders: Sequence[tuple[str, bytes]], *, life_ms: int) -> list[bool]:
-        are_held: list[bool] = self.inner.renew(holders, life_ms=life_ms)
-        return are_held
+    def renew(self, holders: Sequence[Holder], *, life_ms: int) -> list[bool]:
+        return self.inner.renew(holders, life_ms=life_ms)
 
     @override
-    async def arenew(self, holders: Sequence[tuple[str, bytes]], *, life_ms: int) -> list[bool]:
-        are_held: list[bool] = await self.inner.arenew(holders, life_ms=life_ms)
-        return are_held
+    async def arenew(self, holders: Sequence[Holder], *, life_ms: int) -> list[bool]:
+        return await self.inner.arenew(holders, life_ms=life_ms)
 
     @override
-    def release(self, holders: Sequence[tuple[str, bytes]]) -> None:
+    def release(self, holders: Sequence[Holder]) -> None:
         self.inner.release(holders)
 
     @override
-    async def arelease(self, holders: Sequence[tuple[str, bytes]]) -> None:
+    async def arelease(self, holders: Sequence[Holder]) -> None:
         await self.inner.arelease(holders)
 
     @override
-    def settle(self, key: str, value: Payload, token: bytes, *, ttl_s: int) -> None:
+    def settle(self, key_value_pairs: Sequence[tuple[str, Payload]], holder: Holder, *, ttl_s: int) -> None:
         try:
-            self.inner.settle(key, value, token, ttl_s=ttl_s)
+            self.inner.settle(key_value_pairs, holder, ttl_s=ttl_s)
         finally:
-            self.near.drop([key])
+            self.near.drop([key for key, _ in key_value_pairs])
 
     @override
-    async def asettle(self, key: str, value: Payload, token: bytes, *, ttl_s: int) -> None:
+    async def asettle(self, key_value_pairs: Sequence[tuple[str, Payload]], holder: Holder, *, ttl_s: int) -> None:
         try:
-            await self.inner.asettle(key, value, token, ttl_s=ttl_s)
+            await self.inner.asettle(key_value_pairs, holder, ttl_s=ttl_s)
         finally:
-            self.near.drop([key])
+            self.near.drop([key for key, _ in key_value_pairs])
+
+
+def server_store(store: Store) -> Store:
+    """The store below those that keep entries near or seal them: who talks to the server."""
+    while isinstance(store, NearStore | SealedStore):
+        store = store.inner
+    return store
 
 
 def near_store(inner: Store, max_bytes: int, *, server: Hashable = None) -> Store:
@@ -256,13 +255,19 @@ def near_store(inner: Store, max_bytes: int, *, server: Hashable = None) -> Stor
     Args:
         inner: the store.
         max_bytes: how much memory may be used; 0 is none.
-        server: what tells the server, and who is logged in there, from others: equal ones share what is kept, and the
-            connection that changes are told on. `None` shares with nobody.
+        server: what tells the server, who is logged in there, and what opens entries from others: equal ones share
+            what is kept, and the connection that changes are told on. `None` shares with nobody.
     """
-    if not max_bytes or not isinstance(inner, TrackedStore):
+    if not max_bytes or not isinstance(server_store(inner), TrackedStore):
         return inner
     near = NearCache(max_bytes) if server is None else _shared(server, max_bytes)
-    return (NearLeasingStore if isinstance(inner, LeasingStore) else NearStore)(inner, near)
+    return _around(inner, near)
+
+
+def _around(inner: Store, near: NearCache, *, counters: Counters | None = None) -> NearStore:
+    if isinstance(inner, LeasingStore):
+        return NearLeasingStore(inner, near, counters=counters)
+    return NearStore(inner, near, counters=counters)
 
 
 def _shared(server: Hashable, max_bytes: int) -> NearCache:
@@ -274,4 +279,4 @@ def _shared(server: Hashable, max_bytes: int) -> NearCache:
 
 
 _by_server: WeakValueDictionary[tuple[Hashable, int], NearCache] = WeakValueDictionary()
-_lock = threading.Lock()
+_lock = ForkLock()

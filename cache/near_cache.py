@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 MAX_SILENCE_S = 3.0
 MAX_NAMESPACES = 16  # a server compares each key that is written with every beginning that it is asked for
 _MAX_REMEMBERED = 10_000
-_CHANGING = {Kind.SESSION, Kind.HEALTH}  # under their keys: they are not kept
-_BEGINNINGS = tuple(key_prefix(kind, None) for kind in Kind if kind not in _CHANGING)
+_NOT_KEPT = {Kind.SESSION, Kind.HEALTH, Kind.STATS, Kind.CORPUS}  # changing under their keys, or large
+_BEGINNINGS = tuple(key_prefix(kind, None) for kind in Kind if kind not in _NOT_KEPT)
 
 
 class NearCache:

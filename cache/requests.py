@@ -32,7 +32,9 @@ Classes = tuple[tuple[str, str], ...]
 _CONTINUED = '"use_previous_response_id": true'
 _TEXT = b"text:"
 _VERBATIM = b"verbatim:"
-_N_SETTINGS_KEPT = 256
+N_SETTINGS_KEPT = 256
+_N_PROMPTS_KEPT = 64
+_LONGEST_KEPT = 8192
 # How a request is sent, not what it asks for.
 _NEUTRAL_SETTINGS = frozenset(
     {
@@ -65,6 +67,7 @@ CALL_SETTINGS = _NEUTRAL_SETTINGS | _HEADER_SETTINGS | {
 }  # fmt: skip
 # The artifact of a tool is for the application; LangChain never sends it to a model.
 _NEUTRAL_MESSAGE_FIELDS = frozenset({"artifact", "example", "id", "response_metadata", "usage_metadata"})
+_ALWAYS_KEPT = frozenset({"content", "tool_call_id"})
 _UNESTABLISHED = (
     (re.compile(r"<(class|enum|function) "), "schema_class"),
     (re.compile(r" at 0x[0-9a-fA-F]+"), "object_address"),
@@ -117,6 +120,9 @@ class Uncacheable:
     reason: str
 
 
+_NO_TRAITS = Traits()
+
+
 def canonical_request(
     prompt: str,
     llm_string: str,
@@ -139,7 +145,7 @@ def canonical_request(
         is_text: whether the prompt is known to be a text: one may look like messages.
     """
     asked = None if schema is None else _canonical(schema)
-    settings = _canonical_settings(llm_string, default_base_url, classes, asked, traits or Traits())
+    settings = _canonical_settings(llm_string, default_base_url, classes, asked, traits or _NO_TRAITS)
     if isinstance(settings, Uncacheable):
         return settings
     asking = _text(prompt) if is_text else _canonical_prompt(prompt, is_continued=_CONTINUED in llm_string)
@@ -148,7 +154,7 @@ def canonical_request(
     return CanonicalRequest(settings.model, settings.parameters, asking, settings.temperature, settings.n)
 
 
-@lru_cache(maxsize=_N_SETTINGS_KEPT)  # a model with ten tools takes 2 ms to read, and is the same in each call
+@lru_cache(maxsize=N_SETTINGS_KEPT)  # a model with ten tools takes 2 ms to read, and is the same in each call
 def _canonical_settings(
     llm_string: str, default_base_url: str | None, classes: Classes, schema: bytes | None, traits: Traits
 ) -> CanonicalRequest | Uncacheable:
@@ -276,6 +282,16 @@ def _endpoints(settings: dict[str, Any], default_base_url: str | None, client_ur
 
 
 def _canonical_prompt(prompt: str, *, is_continued: bool = False) -> bytes | Uncacheable:
+    """A prompt without what decides nothing; short ones are kept, as who looks one up and misses asks again to store.
+
+    So nothing large is held on to: 64 prompts of at most 8,192 characters.
+    """
+    if len(prompt) > _LONGEST_KEPT:
+        return _read_prompt(prompt, is_continued=is_continued)
+    return _read_short_prompt(prompt, is_continued=is_continued)
+
+
+def _read_prompt(prompt: str, *, is_continued: bool) -> bytes | Uncacheable:
     try:
         text = prompt.strip(_JSON_SPACE)
         messages, end = _JSON.raw_decode(text)
@@ -283,9 +299,9 @@ def _canonical_prompt(prompt: str, *, is_continued: bool = False) -> bytes | Unc
             messages = None
     except (ValueError, RecursionError):
         messages = None
-    if not isinstance(messages, list) or not all(_is_dumped(message) for message in messages):
+    if not isinstance(messages, list) or not all(map(_is_dumped, messages)):
         return _text(prompt)
-    if not all(isinstance(message.get("kwargs"), dict) for message in messages):
+    if not all(map(_has_fields, messages)):
         return Uncacheable("hidden_object")
     numbers: dict[str, int] = {}
     canonical = [_message(message, numbers) for message in messages]
@@ -296,6 +312,9 @@ def _canonical_prompt(prompt: str, *, is_continued: bool = False) -> bytes | Unc
     return b"messages:" + _canonical(canonical)
 
 
+_read_short_prompt = lru_cache(maxsize=_N_PROMPTS_KEPT)(_read_prompt)
+
+
 def _text(prompt: str) -> bytes:
     return _TEXT + prompt.encode("utf-8", "surrogatepass")
 
@@ -304,19 +323,29 @@ def _is_dumped(value: Any) -> bool:
     return isinstance(value, dict) and value.get("lc") == 1 and "id" in value
 
 
+def _has_fields(message: dict[str, Any]) -> bool:
+    return isinstance(message.get("kwargs"), dict)
+
+
 def _message(message: dict[str, Any], numbers: dict[str, int]) -> tuple[Any, dict[str, Any]]:
-    fields = {name: value for name, value in message["kwargs"].items() if name not in _NEUTRAL_MESSAGE_FIELDS}
+    fields = {
+        name: value
+        for name, value in message["kwargs"].items()
+        if name not in _NEUTRAL_MESSAGE_FIELDS and (name in _ALWAYS_KEPT or _says_something(value))
+    }
     extra = fields.get("additional_kwargs")
     if isinstance(extra, dict):
         # A parsed object is another view of the content; it is not sent either.
         extra = {name: value for name, value in extra.items() if name != "parsed" and value is not None}
-        fields["additional_kwargs"] = _numbered_calls(extra, numbers)
+        fields.pop("additional_kwargs")
+        if extra:
+            fields["additional_kwargs"] = _numbered_calls(extra, numbers)
     fields = _numbered_calls(fields, numbers)
     if isinstance(fields.get("content"), list):
         fields["content"] = [_without_made_up_id(block) for block in fields["content"]]
     if "tool_call_id" in fields:
         fields["tool_call_id"] = _number(fields["tool_call_id"], numbers)
-    return message["id"], {name: value for name, value in fields.items() if name == "content" or _says_something(value)}
+    return message["id"], fields
 
 
 def _answer_id(message: dict[str, Any]) -> dict[str, Any]:

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 from cache.errors import InvalidKeyError
-from cache.keys import ContentHasher, Kind, before_hash
-from cache.requests import CanonicalRequest, Uncacheable, canonical_request
+from cache.keys import ContentHasher, Kind, before_hash, cross, rest_tag
+from cache.requests import N_SETTINGS_KEPT, CanonicalRequest, Uncacheable, canonical_request
 
 if TYPE_CHECKING:
     from cache.model_starts import ModelStart
 
 
-@dataclass(frozen=True, slots=True)
-class KeyedRequest:
-    """A request, and the key that it has."""
+class KeyedRequest(NamedTuple):
+    """A request, the key that it has, and the tag that binds an entry to the key (see `cache.keys.key_tag`)."""
 
     key: str
     request: CanonicalRequest
+    tag: bytes
+
+
+class _Shared(NamedTuple):
+    """What requests of the same settings have in common."""
+
+    start_of_key: str
+    rest_tag: bytes
+    hasher: ContentHasher
 
 
 class ResponseKeys:
@@ -47,6 +55,7 @@ class ResponseKeys:
         self._namespace = namespace
         self._default_base_url = default_base_url
         self._hasher = ContentHasher((Kind.OPENAI_RESPONSE,), secret=secret)
+        self._shared = lru_cache(maxsize=N_SETTINGS_KEPT)(self._make_shared)
 
     def of(self, prompt: str, llm_string: str, start: ModelStart) -> KeyedRequest | Uncacheable:
         """The key of a request, or why it has none.
@@ -72,8 +81,12 @@ class ResponseKeys:
         if request.n > 1 and not self._cache_n:
             return Uncacheable("several_answers")
         try:
-            start_of_key = before_hash(Kind.OPENAI_RESPONSE, request.model, self._namespace)
+            start_of_key, rest, hasher = self._shared(request.model, request.parameters)
         except InvalidKeyError:
             return Uncacheable("model_name")
-        digest = self._hasher.digest(request.model, request.parameters, request.prompt)
-        return KeyedRequest(start_of_key + digest.hex(), request)
+        digest = hasher.digest(request.prompt)
+        return KeyedRequest(start_of_key + digest.hex(), request, cross(rest, digest))
+
+    def _make_shared(self, model: str, parameters: bytes) -> _Shared:
+        start_of_key = before_hash(Kind.OPENAI_RESPONSE, model, self._namespace)
+        return _Shared(start_of_key, rest_tag(start_of_key), self._hasher.with_fields(model, parameters))

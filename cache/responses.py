@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from langchain_core.caches import RETURN_VAL_TYPE, BaseCache
 from typing_extensions import override
@@ -16,7 +16,7 @@ from cache.closing import Closing
 from cache.coalescing import Coalescer
 from cache.codecs.generations import decode_answer, encode_generations
 from cache.codecs.payloads import encode_payload
-from cache.completion_models import has_hidden_settings, known_start
+from cache.completion_models import ServedCall, served_call
 from cache.control import Control, Controls, Observation, Outcome, Seen
 from cache.counters import Counters, Counts
 from cache.entry import Header
@@ -24,15 +24,16 @@ from cache.errors import ConfigurationError, EntryError, InvalidTTLError
 from cache.explaining import Explainer, Explanation
 from cache.flight import Landed, Lead, Level, Turn
 from cache.hits import as_hit
-from cache.keys import Kind, check_namespace, key_prefix, key_tag
+from cache.keys import Kind, check_namespace, key_prefix
 from cache.model_calls import model_call
-from cache.model_runs import is_model_call, release_with_run
-from cache.model_starts import ModelStart, watch_models
+from cache.model_runs import release_with_run
+from cache.model_starts import watch_models
 from cache.opening import bare_store, open_store, store_for
 from cache.requests import Uncacheable
 from cache.response_keys import KeyedRequest, ResponseKeys
 from cache.settings import CacheSettings, check_ttl
 from cache.streams import StreamEntry, key_of_stream
+from cache.subjects import current_tags
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from langchain_core.outputs import Generation
     from langchain_core.runnables import Runnable
     from langchain_core.stores import ByteStore
-    from pydantic import BaseModel
 
     from cache.stores.base import Store
 
@@ -84,14 +84,15 @@ class ResponseCache(Closing, BaseCache):
     ) -> None:
         settings = settings or CacheSettings()
         self._counters = counters or Counters()
-        self.store = store_for(Kind.OPENAI_RESPONSE, store, settings, self._counters)
+        self.store = store_for(Kind.OPENAI_RESPONSE, store, settings, self._counters, namespace=namespace)
         self._owned: Store | None = None
         self._ttl_s = check_ttl(settings.ttl_s(Kind.OPENAI_RESPONSE) if ttl_s is None else ttl_s)
         self._namespace = check_namespace(settings.namespace if namespace is None else namespace)
         self._compress_over_bytes = settings.compression_threshold_bytes
+        self._secret = settings.secret_bytes()
         self._keys = ResponseKeys(
             namespace=self._namespace,
-            secret=settings.secret_bytes(),
+            secret=self._secret,
             default_base_url=settings.openai_base_url,
             max_temperature=max_temperature,
             cache_n=cache_n,
@@ -210,7 +211,7 @@ class ResponseCache(Closing, BaseCache):
             ticket = self._coalescer.ticket()
             [raw] = self.store.mget([ask.key])
             found = self._interpret(ask, raw)
-            if found is None and is_model_call():
+            if found is None and ask.call.is_of_model:
                 found = self._take(ask, self._coalescer.turn(ask.key, ticket, raw))
             return self._counted(ask, found)
         except Exception as error:  # noqa: BLE001  a cache may never fail the call that it serves
@@ -226,7 +227,7 @@ class ResponseCache(Closing, BaseCache):
             ticket = self._coalescer.ticket()
             [raw] = await self.store.amget([ask.key])
             found = self._interpret(ask, raw)
-            if found is None and is_model_call():
+            if found is None and ask.call.is_of_model:
                 found = self._take(ask, await self._coalescer.aturn(ask.key, ticket, raw))
             return self._counted(ask, found)
         except Exception as error:  # noqa: BLE001  as above
@@ -260,8 +261,8 @@ class ResponseCache(Closing, BaseCache):
     def stream_entry(self, prompt: str, llm_string: str) -> StreamEntry | None:
         """Where a stream of the answer to a request is kept; `None` where it is not cached. Never raises."""
         try:
-            start = known_start()
-            asked, control = self._keyed(prompt, llm_string, start), self._control(start)
+            call = served_call()
+            asked, control = self._keyed(prompt, llm_string, call), self._control(call)
             if isinstance(asked, Uncacheable) or control.bypass:
                 reason = asked.reason if isinstance(asked, Uncacheable) else "bypass"
                 self._skip(reason)
@@ -271,11 +272,13 @@ class ResponseCache(Closing, BaseCache):
                 key=asked.key,
                 stream_key=key_of_stream(asked.key),
                 store=self.store,
+                coalescer=self._coalescer,
                 ttl_s=self._ttl_s if control.ttl_s is None else control.ttl_s,
+                tags=current_tags(self._namespace, self._secret),
                 compress_over_bytes=self._compress_over_bytes,
                 wants_json=_wants_json(llm_string),
-                schema=start.schema,
-                response_class=start.response_class,
+                schema=call.start.schema,
+                response_class=call.start.response_class,
                 control=control,
                 controls=self._controls,
                 counters=self._counters,
@@ -311,24 +314,26 @@ class ResponseCache(Closing, BaseCache):
 
     def _ask(self, prompt: str, llm_string: str) -> _Ask | None:
         """What is to be looked up, or `None`; what is not looked up is counted here, and not again when it is made."""
-        start = known_start()
-        asked = self._keyed(prompt, llm_string, start)
+        call = served_call()
+        asked = self._keyed(prompt, llm_string, call)
         if isinstance(asked, Uncacheable):
             self._skip(asked.reason)
             return None
         self._explainer.note(asked)
-        control = self._control(start)
+        control = self._control(call)
         if control.bypass or control.refresh:
             self._skip("bypass" if control.bypass else "refresh", asked.key)
             return None
-        return _Ask(asked.key, control.max_age_s, start.response_class)
+        return _Ask(asked.key, asked.tag, control.max_age_s, call)
 
-    def _keyed(self, prompt: str, llm_string: str, start: ModelStart) -> KeyedRequest | Uncacheable:
-        return Uncacheable("hidden_settings") if has_hidden_settings() else self._keys.of(prompt, llm_string, start)
+    def _keyed(self, prompt: str, llm_string: str, call: ServedCall) -> KeyedRequest | Uncacheable:
+        if call.has_hidden_settings:
+            return Uncacheable("hidden_settings")
+        return self._keys.of(prompt, llm_string, call.start)
 
-    def _control(self, start: ModelStart) -> Control:
+    def _control(self, call: ServedCall) -> Control:
         try:
-            return self._controls.current(start.metadata)
+            return self._controls.current(call.start.metadata)
         except (ConfigurationError, InvalidTTLError) as error:
             _log.warning("the call passes by the cache: %s", error)
             return Control(bypass=True)
@@ -351,7 +356,7 @@ class ResponseCache(Closing, BaseCache):
     def _take(self, ask: _Ask, turn: Turn) -> list[Generation] | None:
         """What a missed lookup gives in the end; whoever is to lead is watched until its run is over."""
         if isinstance(turn, Lead):
-            release_with_run(turn)
+            release_with_run(turn, ask.call)
         if not isinstance(turn, Landed):
             return None
         found = self._interpret(ask, turn.value)
@@ -368,7 +373,7 @@ class ResponseCache(Closing, BaseCache):
 
     def _read(self, ask: _Ask, raw: bytes | None) -> tuple[Header | None, list[Generation]]:
         try:
-            found = None if raw is None else decode_answer(ask.key, raw, response_class=ask.response_class)
+            found = None if raw is None else decode_answer(raw, ask.tag, response_class=ask.call.start.response_class)
         except EntryError as error:
             self._counters.add_reason("unreadable", type(error).__name__)
             _log.warning("cache entry %s cannot be used (%s), it will be replaced", ask.key, error)
@@ -378,12 +383,12 @@ class ResponseCache(Closing, BaseCache):
         return found
 
     def _make(self, prompt: str, llm_string: str, answer: RETURN_VAL_TYPE) -> _Made | None:
-        start = known_start()
-        asked, control = self._keyed(prompt, llm_string, start), self._control(start)
+        call = served_call()
+        asked, control = self._keyed(prompt, llm_string, call), self._control(call)
         if isinstance(asked, Uncacheable) or control.bypass:
             return None
         self._counters.add(made=1)
-        reason = why_not_admitted(answer, wants_json=_wants_json(llm_string), schema=start.schema)
+        reason = why_not_admitted(answer, wants_json=_wants_json(llm_string), schema=call.start.schema)
         payload = None if reason else encode_generations(answer)
         if payload is None:
             self._coalescer.part(asked.key)
@@ -391,7 +396,8 @@ class ResponseCache(Closing, BaseCache):
             _log.debug("answer not stored (%s): %s", reason or "no_schema", asked.key)
             return None
         ttl_s = self._ttl_s if control.ttl_s is None else control.ttl_s
-        header = Header(key_tag=key_tag(asked.key), created_s=int(self._clock.now_s()), ttl_s=ttl_s)
+        tags = current_tags(self._namespace, self._secret)
+        header = Header(key_tag=asked.tag, created_s=int(self._clock.now_s()), ttl_s=ttl_s, tags=tags)
         return _Made((asked.key, encode_payload(payload, header, compress_over_bytes=self._compress_over_bytes)), ttl_s)
 
     def _give_up(self, error: Exception) -> None:
@@ -403,13 +409,13 @@ def _wants_json(llm_string: str) -> bool:
     return any(word in llm_string for word in _ASKS_FOR_JSON)
 
 
-@dataclass(frozen=True, slots=True)
-class _Ask:
-    """What is looked up: a key, how old its answer may be, and the class that was asked for."""
+class _Ask(NamedTuple):
+    """What is looked up: a key and its tag, how old its answer may be, and for whom."""
 
     key: str
+    tag: bytes
     max_age_s: float | None
-    response_class: type[BaseModel] | None
+    call: ServedCall
 
 
 @dataclass(frozen=True, slots=True)

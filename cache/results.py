@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cache.coalescing import Coalescer
-from cache.flight import Landed, Lead, Level, Turn
+from cache.flight import Level
 from cache.json_cache import JsonCache
-from cache.keys import ContentHasher, Field, Key, Kind, build_key, check_namespace, hashed_user
+from cache.keys import ContentHasher, Field, Key, Kind, check_namespace, hashed_user
+from cache.shared_json import SharedJsonCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,9 +49,8 @@ class PairResults:
         self._secret = settings.secret_bytes()
         self._hasher = ContentHasher((kind, *variant), secret=self._secret)
         self._namespace = check_namespace(settings.namespace if namespace is None else namespace)
-        self._entries = JsonCache(kind, store, settings=settings, counters=counters, clock=clock)
-        self._counters = counters
-        self._coalescer = Coalescer(Level.RESULT, self._entries.store, settings)
+        self._entries = JsonCache(kind, store, settings=settings, counters=counters, namespace=namespace, clock=clock)
+        self._shared = SharedJsonCache(self._entries, Level.RESULT, settings=settings, counters=counters)
 
     def key(self, resume: str, job: str, user: str | None) -> Key:
         """The key of a pair's result; the texts are only in its hash."""
@@ -71,10 +69,7 @@ class PairResults:
     def get_or_lead(
         self, resume: str, job: str, read: Callable[[Any], Result | None], *, user: str | None = None
     ) -> tuple[Result | None, AbstractContextManager[object]]:
-        """The result, stored or just being computed by another caller; or else the lead, for the block that computes.
-
-        Within the block, `set` hands the result to all who wait for it. A block that fails hands over to one of them;
-        one that ends without `set` leaves them to themselves.
+        """The result, or else the lead, for the block that computes it: see `SharedJsonCache.get_or_lead`.
 
         Args:
             resume: the one text.
@@ -82,46 +77,18 @@ class PairResults:
             read: makes a result of what was stored; `None` where that cannot be used.
             user: whose result it is.
         """
-        key, ticket = build_key(self.key(resume, job, user)), self._coalescer.ticket()
-        [raw] = self._entries.store.mget([key])
-        found = self._read(key, raw, read)
-        return self._settle(key, read, self._coalescer.turn(key, ticket, raw)) if found is None else (found, _NO_LEAD)
+        return self._shared.get_or_lead(self.key(resume, job, user), read)
 
     async def aget_or_lead(
         self, resume: str, job: str, read: Callable[[Any], Result | None], *, user: str | None = None
     ) -> tuple[Result | None, AbstractContextManager[object]]:
         """Asynchronous twin of `get_or_lead`."""
-        key, ticket = build_key(self.key(resume, job, user)), self._coalescer.ticket()
-        [raw] = await self._entries.store.amget([key])
-        found = self._read(key, raw, read)
-        if found is not None:
-            return found, _NO_LEAD
-        return self._settle(key, read, await self._coalescer.aturn(key, ticket, raw))
-
-    def _read(self, key: str, raw: bytes | None, read: Callable[[Any], Result | None]) -> Result | None:
-        value = self._entries.interpret(key, raw)
-        return None if value is None else read(value)
-
-    def _settle(
-        self, key: str, read: Callable[[Any], Result | None], turn: Turn
-    ) -> tuple[Result | None, AbstractContextManager[object]]:
-        if isinstance(turn, Lead):
-            return None, turn
-        if not isinstance(turn, Landed):
-            return None, _NO_LEAD
-        found = self._read(key, turn.value, read)
-        self._counters.add(misses=-1, shared=int(found is not None))
-        return found, _NO_LEAD
+        return await self._shared.aget_or_lead(self.key(resume, job, user), read)
 
     def set(self, resume: str, job: str, result: Any, *, user: str | None = None, made_ms: int = 0) -> bool:
         """Keep a result; True only when the store has confirmed it."""
-        pair = self._entries.entry(self.key(resume, job, user), result, made_ms=made_ms)
-        return self._coalescer.save(*pair, ttl_s=self._entries.ttl_s)
+        return self._shared.set(self.key(resume, job, user), result, made_ms=made_ms)
 
     async def aset(self, resume: str, job: str, result: Any, *, user: str | None = None, made_ms: int = 0) -> bool:
         """Asynchronous twin of `set`."""
-        pair = self._entries.entry(self.key(resume, job, user), result, made_ms=made_ms)
-        return await self._coalescer.asave(*pair, ttl_s=self._entries.ttl_s)
-
-
-_NO_LEAD: AbstractContextManager[object] = contextlib.nullcontext()
+        return await self._shared.aset(self.key(resume, job, user), result, made_ms=made_ms)

@@ -31,7 +31,7 @@ from cache.sessions import Sessions
 from cache.settings import CacheSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from cache.embeddings import CacheBackedEmbeddings
     from cache.wrappers import FailOpenStore
@@ -209,6 +209,19 @@ class CacheService(_Service):
         """
         return await self._sessions.afind(session_id)
 
+    async def update_session(self, session_id: str, change: Callable[[Any | None], Any | None]) -> bool:
+        """Change the data of a session, also where others do so at the same time; its time to live begins anew.
+
+        Args:
+            session_id: of the session.
+            change: gets the data, or `None` where there is no session, and gives the new ones, or `None` to leave all
+                as it is; it is called anew where somebody else was faster.
+
+        Returns:
+            Whether the store has confirmed it.
+        """
+        return await self._sessions.aupdate(session_id, change)
+
     async def delete_session(self, session_id: str) -> bool:
         """Forget a session; True only when the store has done it, whether or not there was one."""
         try:
@@ -313,6 +326,19 @@ class SyncCacheService(_Service):
             StoreError: the store cannot tell.
         """
         return self._sessions.find(session_id)
+
+    def update_session(self, session_id: str, change: Callable[[Any | None], Any | None]) -> bool:
+        """Change the data of a session, also where others do so at the same time; its time to live begins anew.
+
+        Args:
+            session_id: of the session.
+            change: gets the data, or `None` where there is no session, and gives the new ones, or `None` to leave all
+                as it is; it is called anew where somebody else was faster.
+
+        Returns:
+            Whether the store has confirmed it.
+        """
+        return self._sessions.update(session_id, change)
 
     def delete_session(self, session_id: str) -> bool:
         """Forget a session; True only when the store has done it, whether or not there was one."""

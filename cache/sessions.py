@@ -10,6 +10,8 @@ from cache.json_cache import JsonCache
 from cache.keys import ContentHasher, Key, Kind, check_namespace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from langchain_core.stores import ByteStore
 
     from cache.clock import Clock
@@ -46,7 +48,9 @@ class Sessions:
     ) -> None:
         self._hasher = ContentHasher((Kind.SESSION,), secret=settings.secret_bytes())
         self._namespace = check_namespace(settings.namespace if namespace is None else namespace)
-        self._entries = JsonCache(Kind.SESSION, store, settings=settings, counters=counters, clock=clock)
+        self._entries = JsonCache(
+            Kind.SESSION, store, settings=settings, counters=counters, namespace=namespace, clock=clock
+        )
 
     def key(self, session_id: str) -> Key:
         """The key of a session.
@@ -85,3 +89,11 @@ class Sessions:
     async def aset(self, session_id: str, data: Any) -> bool:
         """Asynchronous twin of `set`."""
         return await self._entries.aset(self.key(session_id), data)
+
+    def update(self, session_id: str, change: Callable[[Any | None], Any | None]) -> bool:
+        """Change the data of a session, also where others do so at the same time: see `JsonCache.update`."""
+        return self._entries.update(self.key(session_id), change)
+
+    async def aupdate(self, session_id: str, change: Callable[[Any | None], Any | None]) -> bool:
+        """Asynchronous twin of `update`."""
+        return await self._entries.aupdate(self.key(session_id), change)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from cache.deadline import Deadline
+from cache.entry import ElementType
 from cache.errors import ConfigurationError, InvalidKeyError, InvalidTTLError
 from cache.keys import Kind, check_namespace
+from cache.sealing import Keyring, parse_keys
 
 MAX_TTL_S = 10 * 365 * 24 * 3600
 HEALTH_TTL_S = 10
 MIN_NEAR_BYTES, MAX_NEAR_BYTES = 2**20, 2**36
+STATS_TTL_S = 24 * 3600
 _TTL = Annotated[int, Field(ge=1, le=MAX_TTL_S)]
 _BEARER_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _PRIVATE = ("KEY", "SECRET", "TOKEN", "URL")  # variables whose value a message does not repeat
@@ -50,10 +53,13 @@ class CacheSettings(BaseSettings):
     session_enabled: bool = Field(default=True, validation_alias="CACHE_SESSION_ENABLED")
     tool_result_enabled: bool = Field(default=True, validation_alias="CACHE_TOOL_RESULT_ENABLED")
     node_result_enabled: bool = Field(default=True, validation_alias="CACHE_NODE_RESULT_ENABLED")
+    corpus_enabled: bool = Field(default=True, validation_alias="CACHE_CORPUS_ENABLED")
     default_ttl_s: _TTL = Field(3600, validation_alias="CACHE_DEFAULT_TTL")
     """Seconds that matches, optimisations, sessions and results of tools and of nodes live."""
     embedding_ttl_s: _TTL = Field(7 * 24 * 3600, validation_alias="CACHE_EMBEDDING_TTL")
-    """Seconds that embeddings live."""
+    """Seconds that embeddings live, alone and in the blocks of a corpus."""
+    embedding_dtype: Literal["float32", "float16", "int8"] = Field("float32", validation_alias="CACHE_EMBEDDING_DTYPE")
+    """What the numbers of embeddings are stored as, and rounded to whether they are stored or not."""
     openai_response_ttl_s: _TTL = Field(6 * 3600, validation_alias="CACHE_OPENAI_RESPONSE_TTL")
     """Seconds that answers of language models live."""
     compression_threshold_bytes: int = Field(1024, ge=0, validation_alias="CACHE_COMPRESSION_THRESHOLD")
@@ -66,6 +72,8 @@ class CacheSettings(BaseSettings):
     """Bytes of memory in which each process keeps what it has read, to serve it without a round trip; 0 is none."""
     key_secret: SecretStr | None = Field(None, validation_alias="CACHE_KEY_SECRET")
     """Makes the hashes in keys HMACs, so that nobody with access to Redis can test a guess."""
+    encryption_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field((), validation_alias="CACHE_ENCRYPTION_KEYS")
+    """Seal all values: the first key seals, all open. Each 32 bytes as base64, or `number:base64` to name its id."""
 
     admin_token: SecretStr | None = Field(None, validation_alias="CACHE_ADMIN_TOKEN")
     """What a request must show to clear the cache over HTTP; with none, no request can."""
@@ -99,6 +107,17 @@ class CacheSettings(BaseSettings):
             raise ValueError(f"expected 0 or at least {MIN_NEAR_BYTES} bytes")
         return value
 
+    @field_validator("encryption_keys", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("encryption_keys")
+    @classmethod
+    def _usable_keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        parse_keys(each.get_secret_value() for each in value)
+        return value
+
     @field_validator("admin_token")
     @classmethod
     def _can_be_sent(cls, value: SecretStr | None) -> SecretStr | None:
@@ -109,14 +128,20 @@ class CacheSettings(BaseSettings):
     def ttl_s(self, kind: Kind) -> int:
         """Seconds that entries of a kind live."""
         match kind:
-            case Kind.EMBEDDING:
+            case Kind.EMBEDDING | Kind.CORPUS:
                 return self.embedding_ttl_s
             case Kind.OPENAI_RESPONSE:
                 return self.openai_response_ttl_s
             case Kind.HEALTH:
                 return HEALTH_TTL_S
+            case Kind.STATS:
+                return STATS_TTL_S
             case _:
                 return self.default_ttl_s
+
+    def element_type(self) -> ElementType:
+        """What the numbers of embeddings are stored as."""
+        return ElementType[self.embedding_dtype.upper()]
 
     def is_enabled(self, kind: Kind) -> bool:
         """Say whether entries of a kind are looked up and stored."""
@@ -129,6 +154,11 @@ class CacheSettings(BaseSettings):
     def secret_bytes(self) -> bytes | None:
         """The key of the HMAC in keys, or `None`."""
         return self.key_secret.get_secret_value().encode() if self.key_secret else None
+
+    def keyring(self) -> Keyring | None:
+        """What seals values and opens them, or `None` where they are kept plain."""
+        keys = parse_keys(each.get_secret_value() for each in self.encryption_keys)
+        return Keyring(keys) if keys else None
 
 
 def check_ttl(ttl_s: int) -> int:

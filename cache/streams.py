@@ -1,4 +1,7 @@
-"""Streamed answers as entries: kept beside the whole answer, read back chunk by chunk."""
+"""Streamed answers as entries: kept beside the whole answer, read back chunk by chunk.
+
+Of many that miss the same stream one leads: it streams to its own reader, and the others replay what it has recorded.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from cache.codecs.payloads import decode_payload, encode_payload
 from cache.control import Control, Controls, Outcome, Seen
 from cache.entry import Header
 from cache.errors import EntryError
+from cache.flight import Landed, Lead, Turn
 from cache.hits import as_hits
 from cache.keys import build_key, content_hash, key_tag, parse_key
 
@@ -25,7 +29,9 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from cache.clock import Clock
+    from cache.coalescing import Coalescer
     from cache.counters import Counters
+    from cache.entry import SubjectTags
     from cache.wrappers import SafeStore
 
 _log = logging.getLogger("resumecache")
@@ -47,7 +53,9 @@ class StreamEntry:
         key: of the whole answer.
         stream_key: of its chunks.
         store: where entries live.
+        coalescer: has one caller stream what many miss at once.
         ttl_s: seconds that they live.
+        tags: whom they are about.
         compress_over_bytes: the size from which they are compressed.
         wants_json: whether the request asks for JSON.
         schema: the JSON schema that the answer is to follow.
@@ -61,7 +69,9 @@ class StreamEntry:
     key: str
     stream_key: str
     store: SafeStore
+    coalescer: Coalescer
     ttl_s: int
+    tags: SubjectTags
     compress_over_bytes: int
     wants_json: bool
     schema: dict[str, Any] | None
@@ -71,45 +81,62 @@ class StreamEntry:
     counters: Counters
     clock: Clock
 
-    def load(self) -> list[ChatGenerationChunk] | None:
-        """The chunks of the newest answer, as hits; one chunk where it was not streamed; `None` is a miss."""
+    def load(self) -> list[ChatGenerationChunk] | Lead | None:
+        """The chunks of the newest answer, as hits; one chunk where it was not streamed.
+
+        Returns:
+            The chunks; or the lead that the caller has in streaming, which it must end; `None`: it streams for itself.
+        """
         if self._is_refreshed():
             return None
         try:
-            return self._interpret(self.store.mget([self.stream_key, self.key]))
+            ticket = self.coalescer.ticket()
+            raws = self.store.mget([self.stream_key, self.key])
+            found = self._interpret(raws)
+            turn = None if found else self.coalescer.turn(self.stream_key, ticket, raws[0])
+            return found or self._take(turn)
         except Exception as error:  # noqa: BLE001  a cache may never fail the call that it serves
             self._give_up(error)
             return None
 
-    async def aload(self) -> list[ChatGenerationChunk] | None:
+    async def aload(self) -> list[ChatGenerationChunk] | Lead | None:
         """Asynchronous twin of `load`."""
         if self._is_refreshed():
             return None
         try:
-            return self._interpret(await self.store.amget([self.stream_key, self.key]))
+            ticket = self.coalescer.ticket()
+            raws = await self.store.amget([self.stream_key, self.key])
+            found = self._interpret(raws)
+            turn = None if found else await self.coalescer.aturn(self.stream_key, ticket, raws[0])
+            return found or self._take(turn)
         except Exception as error:  # noqa: BLE001  as above
             self._give_up(error)
             return None
 
-    def save(self, chunks: Sequence[ChatGenerationChunk], *, output_version: str | None = None) -> bool:
+    def save(
+        self, chunks: Sequence[ChatGenerationChunk], *, lead: Lead | None = None, output_version: str | None = None
+    ) -> bool:
         """Keep a stream that has come to its end, and the answer that it is; True only when the store has confirmed it.
 
         Args:
             chunks: all of them, as the model gave them.
+            lead: what the caller leads; all who wait get the chunks, unless they are not to be kept.
             output_version: the form of the content that the model is asked for.
         """
         try:
             pairs = self._entries(chunks, output_version)
-            return bool(pairs) and self.store.save(pairs, ttl_s=self.ttl_s)
+            return bool(pairs) and self.coalescer.settle(lead, pairs, ttl_s=self.ttl_s)
         except Exception as error:  # noqa: BLE001  a cache may never lose an answer that was paid for
             self._give_up(error)
             return False
 
-    async def asave(self, chunks: Sequence[ChatGenerationChunk], *, output_version: str | None = None) -> bool:
+    async def asave(
+        self, chunks: Sequence[ChatGenerationChunk], *, lead: Lead | None = None, output_version: str | None = None
+    ) -> bool:
         """Asynchronous twin of `save`."""
         try:
             pairs = self._entries(chunks, output_version)
-            return bool(pairs) and await self.store.asave(pairs, ttl_s=self.ttl_s)
+            return bool(pairs) and await self.coalescer.asettle(lead, pairs, ttl_s=self.ttl_s)
         except Exception as error:  # noqa: BLE001  as above
             self._give_up(error)
             return False
@@ -125,9 +152,6 @@ class StreamEntry:
         # Of two answers to one request the newer counts, as it does for whoever does not stream.
         newest = max(filter(None, found), key=lambda entry: entry[0].created_s, default=None)
         if newest is None:
-            self.counters.add(misses=1)
-            self.controls.note(Seen(Outcome.MISS, self.key))
-            _log.debug("miss %s", self.key)
             return None
         header, chunks = newest
         hits = as_hits(chunks)
@@ -135,6 +159,17 @@ class StreamEntry:
         self.controls.note(Seen(Outcome.HIT, self.key, age_s=self.clock.now_s() - header.created_s))
         _log.debug("hit %s", self.key)
         return hits
+
+    def _take(self, turn: Turn) -> list[ChatGenerationChunk] | Lead | None:
+        """What a missed lookup gives in the end; a miss is counted where no other caller had the answer either."""
+        found = self._interpret([turn.value, None]) if isinstance(turn, Landed) else None
+        if found:
+            self.counters.add(shared=1)
+            return found
+        self.counters.add(misses=1)
+        self.controls.note(Seen(Outcome.MISS, self.key))
+        _log.debug("miss %s", self.key)
+        return turn if isinstance(turn, Lead) else None
 
     def _read(self, key: str, raw: bytes | None) -> tuple[Header, list[ChatGenerationChunk]] | None:
         if raw is None:
@@ -166,7 +201,7 @@ class StreamEntry:
         return entries or self._skip("no_schema")
 
     def _entry(self, key: str, payload: bytes, created_s: int) -> bytes:
-        header = Header(key_tag=key_tag(key), created_s=created_s, ttl_s=self.ttl_s)
+        header = Header(key_tag=key_tag(key), created_s=created_s, ttl_s=self.ttl_s, tags=self.tags)
         return encode_payload(payload, header, compress_over_bytes=self.compress_over_bytes)
 
     def _skip(self, reason: str) -> list[tuple[str, bytes]]:

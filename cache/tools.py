@@ -15,6 +15,7 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, get_type_hints
 
 from langchain.agents.middleware import AgentMiddleware, ToolCallRequest
@@ -29,11 +30,13 @@ from cache.clock import Clock, SystemClock
 from cache.codecs.json import encode_json
 from cache.counters import Counters, Counts
 from cache.errors import ConfigurationError, DecodeError
+from cache.flight import Level
 from cache.hits import HIT_MARK
 from cache.json_cache import JsonCache
 from cache.keys import ContentHasher, Field, Key, Kind, check_namespace, key_prefix, named_prefix
 from cache.opening import store_for
 from cache.settings import CacheSettings, check_ttl
+from cache.shared_json import NO_LEAD, SharedJsonCache
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,11 +73,13 @@ class PureTool:
 @dataclass(frozen=True, slots=True)
 class _Call:
     key: Key
-    entries: JsonCache
+    entries: SharedJsonCache
 
 
 class ToolResultCache(AgentMiddleware):
     """Middleware that keeps the results of tools which are declared pure; all others run as if it were not there.
+
+    Of calls that miss the same result at once, one runs the tool, and the others wait for what it keeps.
 
     Two calls share a result only if the tool's name, description, argument schema and version, the arguments and the
     scope are equal. Kept are plain results; errors, exceptions, commands, and what is no JSON are not. A store that
@@ -108,7 +113,7 @@ class ToolResultCache(AgentMiddleware):
         self._clock = clock or SystemClock()
         self._namespace = check_namespace(settings.namespace if namespace is None else namespace)
         self._hasher = ContentHasher((Kind.TOOL_RESULT,), secret=settings.secret_bytes())
-        self.store = store_for(Kind.TOOL_RESULT, store, settings, self._counters)
+        self.store = store_for(Kind.TOOL_RESULT, store, settings, self._counters, namespace=namespace)
         self._pure = {name: rule if isinstance(rule, PureTool) else PureTool(rule) for name, rule in pure.items()}
         self._entries = {name: self._entries_of(name, rule, settings) for name, rule in self._pure.items()}
 
@@ -134,17 +139,19 @@ class ToolResultCache(AgentMiddleware):
         call = self._call(request)
         if call is None:
             return handler(request)
+        kept, lead = None, NO_LEAD
         with self._passed_by():
-            kept = call.entries.get(call.key)
-            if kept is not None:
-                return _as_hit(kept, request)
-        started_s = self._clock.monotonic_s()
-        result = handler(request)
-        fields = self._fields(result)
-        with self._passed_by():
-            if fields is not None:
-                call.entries.set(call.key, fields, made_ms=self._since_ms(started_s))
-        return result
+            kept, lead = call.entries.get_or_lead(call.key, partial(_as_hit, request))
+        if kept is not None:
+            return kept
+        with lead:
+            started_s = self._clock.monotonic_s()
+            result = handler(request)
+            fields = self._fields(result)
+            with self._passed_by():
+                if fields is not None:
+                    call.entries.set(call.key, fields, made_ms=self._since_ms(started_s))
+            return result
 
     @override
     async def awrap_tool_call(
@@ -154,24 +161,28 @@ class ToolResultCache(AgentMiddleware):
         call = self._call(request)
         if call is None:
             return await handler(request)
+        kept, lead = None, NO_LEAD
         with self._passed_by():
-            kept = await call.entries.aget(call.key)
-            if kept is not None:
-                return _as_hit(kept, request)
-        started_s = self._clock.monotonic_s()
-        result = await handler(request)
-        fields = self._fields(result)
-        with self._passed_by():
-            if fields is not None:
-                await call.entries.aset(call.key, fields, made_ms=self._since_ms(started_s))
-        return result
+            kept, lead = await call.entries.aget_or_lead(call.key, partial(_as_hit, request))
+        if kept is not None:
+            return kept
+        with lead:
+            started_s = self._clock.monotonic_s()
+            result = await handler(request)
+            fields = self._fields(result)
+            with self._passed_by():
+                if fields is not None:
+                    await call.entries.aset(call.key, fields, made_ms=self._since_ms(started_s))
+            return result
 
-    def _entries_of(self, name: str, rule: PureTool, settings: CacheSettings) -> JsonCache:
+    def _entries_of(self, name: str, rule: PureTool, settings: CacheSettings) -> SharedJsonCache:
         named_prefix(Kind.TOOL_RESULT, name, self._namespace)  # a name that no key can hold is known before any call
         ttl_s = None if rule.ttl_s is None else check_ttl(rule.ttl_s)
-        return JsonCache(
-            Kind.TOOL_RESULT, self.store, settings=settings, counters=self._counters, ttl_s=ttl_s, clock=self._clock
-        )
+        entries = JsonCache(
+            Kind.TOOL_RESULT, self.store,
+            settings=settings, counters=self._counters, ttl_s=ttl_s, namespace=self._namespace or "", clock=self._clock,
+        )  # fmt: skip
+        return SharedJsonCache(entries, Level.TOOL, settings=settings, counters=self._counters)
 
     def _prefix(self, tool: str | None) -> str:
         if tool is None:
@@ -273,7 +284,7 @@ def _is_plain(value: Any) -> bool:
     return type(value) in {str, int, float, bool, type(None)}
 
 
-def _as_hit(fields: dict[str, Any], request: ToolCallRequest) -> ToolMessage:
+def _as_hit(request: ToolCallRequest, fields: dict[str, Any]) -> ToolMessage:
     """The message of a stored result, for the present call.
 
     It has no id yet, as the tool's own had none: whoever adds it to a list of messages gives it a new one. The mark in

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from cache.codecs.generations import view_generations
 from cache.codecs.json import decode_json
 from cache.codecs.payloads import decode_payload
+from cache.codecs.rows import decode_rows
 from cache.codecs.vectors import decode_vector
-from cache.entry import Flag, Header
+from cache.entry import Flag, Header, unpack_entry
 from cache.keys import Kind, key_tag, parse_key
 
 _SHOWN_NUMBERS = 4
 
 
 def view_entry(key: str, raw: bytes) -> dict[str, Any]:
-    """What an entry says of itself, and its value: of a vector width and first numbers, of a node's result the size.
+    """What an entry says of itself, and its value: of a vector width and first numbers, of much the size alone.
 
     Raises:
         InvalidKeyError: the key is not one of ours.
@@ -24,6 +26,13 @@ def view_entry(key: str, raw: bytes) -> dict[str, Any]:
     if parsed.kind is Kind.EMBEDDING:
         header, vector = decode_vector(raw, key_tag(key))
         value: Any = {"width": len(vector), "first": vector[:_SHOWN_NUMBERS].tolist()}
+    elif parsed.kind is Kind.CORPUS:
+        header, payload = unpack_entry(raw, key_tag(key))
+        n, width = decode_rows(payload).vectors.shape
+        value = {"rows": n, "width": width}
+    elif parsed.kind is Kind.OPENAI_RESPONSE:
+        header, payload = decode_payload(raw, key_tag(key))
+        value = view_generations(payload)
     else:
         header, payload = decode_payload(raw, key_tag(key))
         value = {"msgpack_bytes": len(payload)} if parsed.kind is Kind.NODE_RESULT else decode_json(payload)

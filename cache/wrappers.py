@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import contextlib
 from abc import abstractmethod
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
 from cache.breaker import Breaker, Breakers, Direction
 from cache.clock import Clock, SystemClock
 from cache.counters import Counters
-from cache.errors import PartialFailureError, StoreConnectionError, StoreError
+from cache.errors import StoreConnectionError, StoreError
 from cache.gathering import gathering_of
+from cache.guard import Guard, Part
 from cache.stores.base import Store
+from cache.stores.forwarding import ForwardingStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
     from langchain_core.stores import ByteStore
 
+    from cache.reporting import Reporter
     from cache.stores.base import Payload
-
-T = TypeVar("T")
+    from cache.stores.blocks import Block
 
 
 class SafeStore(Store):
@@ -50,7 +51,7 @@ class SafeStore(Store):
         """Asynchronous twin of `save`."""
 
 
-class FailOpenStore(SafeStore):
+class FailOpenStore(ForwardingStore, SafeStore):
     """Turns every `StoreError` into a miss, or into nothing for a write; counts it and logs it by its reason.
 
     Once a server cannot be reached it is left alone until a probe in the background finds it back, so that after the
@@ -63,6 +64,10 @@ class FailOpenStore(SafeStore):
         counters: where failures are counted; an operation counts once for each server that failed it.
         breakers: those of another store on the same servers; `None` makes them.
         clock: where the time comes from.
+        reporter: reports what caches on this store count, for the last time when the store is closed.
+
+    Attributes:
+        guard: for whoever asks the store inside by other verbs.
     """
 
     def __init__(
@@ -72,10 +77,13 @@ class FailOpenStore(SafeStore):
         counters: Counters | None = None,
         breakers: Breakers | None = None,
         clock: Clock | None = None,
+        reporter: Reporter | None = None,
     ) -> None:
-        self.inner = inner
+        super().__init__(inner)
         self.counters = counters or Counters()
         self.breakers = breakers or Breakers(inner.ping_server, clock=clock or SystemClock())
+        self.guard = Guard(inner, self.counters, self.breakers)
+        self.reporter = reporter
 
     @property
     def breaker(self) -> Breaker:
@@ -84,50 +92,62 @@ class FailOpenStore(SafeStore):
 
     @override
     def mget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
-        part = self._part(keys, Direction.READ)
+        part = self.guard.part(keys, Direction.READ)
         if not part.positions:
             return [None] * len(keys)
         try:
             values = self.inner.mget(part.of(keys), expect_bytes=expect_bytes)
         except StoreError as error:
-            values = self._failed(error, Direction.READ, part)
+            values = self.guard.failed(error, Direction.READ, part)
         else:
-            self._succeeded(Direction.READ, part.servers)
+            self.guard.succeeded(Direction.READ, part)
         return part.spread(values)
 
     @override
+    def mget_block(self, keys: Sequence[str], *, size_bytes: int) -> list[bytes | None] | Block:
+        part = self.guard.part(keys, Direction.READ)
+        if not part.is_all:
+            return self.mget(keys, expect_bytes=len(keys) * size_bytes)
+        try:
+            values = self.inner.mget_block(keys, size_bytes=size_bytes)
+        except StoreError as error:
+            return self.guard.failed(error, Direction.READ, part)
+        self.guard.succeeded(Direction.READ, part)
+        return values
+
+    @override
     async def amget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
-        part = self._part(keys, Direction.READ)
+        part = self.guard.part(keys, Direction.READ)
         if not part.positions:
             return [None] * len(keys)
         try:
             values = await self._amget(part.of(keys), expect_bytes)
         except StoreError as error:
-            values = self._failed(error, Direction.READ, part)
+            values = self.guard.failed(error, Direction.READ, part)
         else:
-            self._succeeded(Direction.READ, part.servers)
+            self.guard.succeeded(Direction.READ, part)
         return part.spread(values)
 
     @override
     def fetch(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
-        part = self._all(keys)
+        part = self._all(keys, Direction.READ)
         try:
             values = self.inner.mget(keys, expect_bytes=expect_bytes)
         except StoreError as error:
-            self._failed(error, Direction.READ, part)
+            self.guard.failed(error, Direction.READ, part)
             raise
-        self._succeeded(Direction.READ, part.servers)
+        self.guard.succeeded(Direction.READ, part)
         return values
 
     @override
     async def afetch(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
-        part = self._all(keys)
+        part = self._all(keys, Direction.READ)
         try:
             values = await self.inner.amget(keys, expect_bytes=expect_bytes)
         except StoreError as error:
-            self._failed(error, Direction.READ, part)
+            self.guard.failed(error, Direction.READ, part)
             raise
-        self._succeeded(Direction.READ, part.servers)
+        self.guard.succeeded(Direction.READ, part)
         return values
 
     @override
@@ -140,160 +160,85 @@ class FailOpenStore(SafeStore):
 
     @override
     def save(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None) -> bool:
-        part = self._part([key for key, _ in key_value_pairs], Direction.WRITE)
+        part = self.guard.part([key for key, _ in key_value_pairs], Direction.WRITE)
         if not part.positions:
             return not key_value_pairs
         try:
             self.inner.mset(part.of(key_value_pairs), ttl_s=ttl_s)
         except StoreError as error:
-            self._failed(error, Direction.WRITE, part)
-            return False
-        return self._stored(part)
+            return self.guard.not_stored(error, part)
+        return self.guard.stored(part)
 
     @override
     async def asave(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None) -> bool:
-        part = self._part([key for key, _ in key_value_pairs], Direction.WRITE)
+        part = self.guard.part([key for key, _ in key_value_pairs], Direction.WRITE)
         if not part.positions:
             return not key_value_pairs
         try:
             await self.inner.amset(part.of(key_value_pairs), ttl_s=ttl_s)
         except StoreError as error:
-            self._failed(error, Direction.WRITE, part)
-            return False
-        return self._stored(part)
+            return self.guard.not_stored(error, part)
+        return self.guard.stored(part)
 
     @override
-    def mdelete(self, keys: Sequence[str]) -> None:
-        self.inner.mdelete(keys)
+    def replace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        part = self._all([key], Direction.WRITE)
+        try:
+            is_done = self.inner.replace(key, old, new, ttl_s=ttl_s)
+        except StoreError as error:
+            self.guard.failed(error, Direction.WRITE, part)
+            raise
+        return self._replaced(part, is_done=is_done)
 
     @override
-    async def amdelete(self, keys: Sequence[str]) -> None:
-        await self.inner.amdelete(keys)
-
-    @override
-    def mpeek(self, keys: Sequence[str], n_bytes: int) -> list[bytes | None]:
-        return self.inner.mpeek(keys, n_bytes)
-
-    @override
-    async def ampeek(self, keys: Sequence[str], n_bytes: int) -> list[bytes | None]:
-        return await self.inner.ampeek(keys, n_bytes)
-
-    @override
-    def yield_keys(self, *, prefix: str | None = None) -> Iterator[str]:
-        return self.inner.yield_keys(prefix=prefix)
-
-    @override
-    def ayield_keys(self, *, prefix: str | None = None) -> AsyncIterator[str]:
-        return self.inner.ayield_keys(prefix=prefix)
-
-    @override
-    def ping(self) -> None:
-        self.inner.ping()
-
-    @override
-    async def aping(self) -> None:
-        await self.inner.aping()
-
-    @override
-    def servers_of(self, keys: Sequence[str]) -> list[str]:
-        return self.inner.servers_of(keys)
-
-    @override
-    def ping_server(self, server: str) -> None:
-        self.inner.ping_server(server)
-
-    @override
-    def info(self) -> dict[str, str]:
-        return self.inner.info()
-
-    @override
-    async def ainfo(self) -> dict[str, str]:
-        return await self.inner.ainfo()
+    async def areplace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        part = self._all([key], Direction.WRITE)
+        try:
+            is_done = await self.inner.areplace(key, old, new, ttl_s=ttl_s)
+        except StoreError as error:
+            self.guard.failed(error, Direction.WRITE, part)
+            raise
+        return self._replaced(part, is_done=is_done)
 
     @override
     def close(self) -> None:
+        if self.reporter:
+            self.reporter.close()
         self.breakers.close()
-        self.inner.close()
+        super().close()
 
     @override
     async def aclose(self) -> None:
+        if self.reporter:
+            await self.reporter.aclose()
         self.breakers.close()
-        await self.inner.aclose()
+        await super().aclose()
 
     async def _amget(self, keys: Sequence[str], expect_bytes: int) -> list[bytes | None]:
         if not self.inner.gathers_reads:
             return await self.inner.amget(keys, expect_bytes=expect_bytes)
         return await gathering_of(self.inner).amget(self.inner, keys, expect_bytes=expect_bytes)
 
-    def _part(self, keys: Sequence[str], direction: Direction) -> _Part:
-        """Those keys whose servers are not left alone."""
-        names = self.inner.servers_of(keys)
-        servers = set(names)
-        allowed = {name for name in servers if self.breakers.of(name).allows(direction)}
-        if len(allowed) == len(servers):
-            return _Part(len(keys), range(len(keys)), allowed)
-        return _Part(len(keys), [n for n, name in enumerate(names) if name in allowed], allowed)
+    def _replaced(self, part: Part, *, is_done: bool) -> bool:
+        if is_done:
+            return self.guard.stored(part)
+        self.guard.succeeded(Direction.WRITE, part)
+        return False
 
-    def _all(self, keys: Sequence[str]) -> _Part:
+    def _all(self, keys: Sequence[str], direction: Direction) -> Part:
         """All keys, where no server is left alone."""
-        part = self._part(keys, Direction.READ)
-        if len(part.positions) < len(keys):
+        part = self.guard.part(keys, direction)
+        if not part.is_all:
             raise _left_alone()
         return part
-
-    def _stored(self, part: _Part) -> bool:
-        self._succeeded(Direction.WRITE, part.servers)
-        self.counters.add(stored=len(part.positions))
-        return len(part.positions) == part.n_keys
-
-    def _succeeded(self, direction: Direction, servers: Collection[str]) -> None:
-        for server in servers:
-            self.breakers.of(server).succeeded(direction)
-
-    def _failed(self, error: StoreError, direction: Direction, part: _Part) -> list[bytes | None]:
-        """Take note of who failed and who did not; what was read all the same."""
-        failures = error.failures if isinstance(error, PartialFailureError) else (error,)
-        for failure in failures:
-            self.counters.add_reason("failures", failure.reason)
-            self.breakers.of(failure.server).failed(failure, direction)
-        if not isinstance(error, PartialFailureError):
-            return [None] * len(part.positions)
-        self._succeeded(direction, part.servers - {failure.server for failure in failures})
-        if direction is Direction.WRITE:
-            self.counters.add(stored=error.n_done)
-        return error.values
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """What is asked for of a batch.
-
-    Attributes:
-        n_keys: how many keys the batch has.
-        positions: which of them are asked for.
-        servers: the servers that are asked.
-    """
-
-    n_keys: int
-    positions: Sequence[int]
-    servers: set[str]
-
-    def of(self, batch: Sequence[T]) -> Sequence[T]:
-        """What is asked for."""
-        return batch if len(self.positions) == self.n_keys else [batch[n] for n in self.positions]
-
-    def spread(self, values: list[bytes | None]) -> list[bytes | None]:
-        """The values at their places in the batch, and `None` elsewhere."""
-        if len(self.positions) == self.n_keys:
-            return values
-        spread: list[bytes | None] = [None] * self.n_keys
-        for position, value in zip(self.positions, values, strict=True):
-            spread[position] = value
-        return spread
 
 
 def _left_alone() -> StoreConnectionError:
     return StoreConnectionError("the server failed and is left alone until a probe finds it back", reason="left_alone")
+
+
+def _off() -> StoreError:
+    return StoreError("the cache is switched off", reason="off")
 
 
 class DisabledStore(SafeStore):
@@ -330,6 +275,14 @@ class DisabledStore(SafeStore):
     @override
     async def asave(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None) -> bool:
         return False
+
+    @override
+    def replace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        raise _off()
+
+    @override
+    async def areplace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        raise _off()
 
     @override
     def mdelete(self, keys: Sequence[str]) -> None:

@@ -7,50 +7,33 @@ silence.
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import stat
 import unicodedata
-import zipfile
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-import docx
-from docx.opc.part import XmlPart
-from docx.oxml.ns import nsmap, qn
-from pypdf import PageObject, PdfReader
-from pypdf.errors import DependencyError, FileNotDecryptedError
-from pypdf.generic import DictionaryObject
-
+from chains.docx_text import read_docx
 from chains.errors import (
     DamagedDocumentError,
     DocumentError,
     DocumentNotFoundError,
     EmptyDocumentError,
     EncryptedDocumentError,
-    ScannedDocumentError,
     UnsupportedDocumentError,
 )
+from chains.pdf_text import read_pdf
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-    from docx.document import Document as WordDocument
 
 StrPath: TypeAlias = str | os.PathLike[str]
 
 SUFFIXES = frozenset({".docx", ".markdown", ".md", ".pdf", ".txt"})
 MAX_FILE_BYTES = 20_000_000
-MAX_PDF_PAGES = 500
-MAX_UNZIPPED_BYTES = 100_000_000
-MAX_XML_BYTES = 20_000_000  # parsed XML takes up to 16 times its size in memory
 MAX_TITLE_CHARS = 120
-DEFAULT_CHUNK_CHARS = 900
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +72,8 @@ def read_document(path: StrPath) -> Document:
             order mark, or Windows-1252.
 
     Returns:
-        Its text and title. Of a DOCX: headers, paragraphs, tables and text boxes in their order, footers.
+        Its text and title, without letters that nobody sees. Of a DOCX: headers, paragraphs, tables and text boxes in
+        their order, footers.
 
     Raises:
         DocumentNotFoundError: there is no such file, or it is a folder or a device.
@@ -203,9 +187,9 @@ def _extract(path: Path, data: bytes) -> str:
     if data.startswith(_RTF_MAGIC):
         raise UnsupportedDocumentError(f"{path.name} is an RTF file: save it as .docx, .pdf or .txt")
     if _is_pdf(suffix, data):
-        return _read_pdf(path, data)
+        return read_pdf(path, data)
     if data.startswith(_ZIP_MAGIC):
-        return _read_docx(path, data)
+        return read_docx(path, data)
     return _read_by_suffix(path, suffix, data)
 
 
@@ -264,189 +248,6 @@ def _read_windows_text(path: Path, data: bytes) -> str:
 
 def _not_text(path: Path, came: str) -> DamagedDocumentError:
     return DamagedDocumentError(f"{path.name} is not plain text, {came}: save it as UTF-8")
-
-
-# --- PDF -----------------------------------------------------------------------------------------------------------
-
-
-def _read_pdf(path: Path, data: bytes) -> str:
-    _silence_pypdf()
-    try:
-        return _pdf_text(path, _pdf_pages(path, PdfReader(BytesIO(data))))
-    except DocumentError:
-        raise
-    except (DependencyError, FileNotDecryptedError) as error:
-        raise EncryptedDocumentError(f"{path.name} is an encrypted PDF: save a copy without a password") from error
-    except Exception as error:  # pypdf meets damage with AttributeError, KeyError, RecursionError and more
-        raise DamagedDocumentError(f"{path.name} is a damaged PDF ({type(error).__name__}): export it again") from error
-
-
-def _silence_pypdf() -> None:
-    """Keep pypdf's remarks on sloppy files off the screen, unless the application has set a level itself."""
-    logger = logging.getLogger("pypdf")
-    if logger.level == logging.NOTSET:
-        logger.setLevel(logging.CRITICAL)
-
-
-def _pdf_pages(path: Path, reader: PdfReader) -> list[PageObject]:
-    n_pages = len(reader.pages)
-    if n_pages > MAX_PDF_PAGES:
-        raise DocumentError(
-            f"{path.name} has {n_pages:,} pages, expected at most {MAX_PDF_PAGES}: give the part to read"
-        )
-    if not n_pages:
-        raise DamagedDocumentError(f"{path.name} is a damaged PDF without a page: export it again")
-    return list(reader.pages)
-
-
-def _pdf_text(path: Path, pages: list[PageObject]) -> str:
-    texts = [page.extract_text() if _has_letters(page) else "" for page in pages]
-    unread = [n for n, text in enumerate(texts, start=1) if not text.strip() and _shows_something(pages[n - 1])]
-    if not any(text.strip() for text in texts):
-        _refuse_textless_pdf(path, pages, unread)
-    if unread:
-        _log.warning("%s: pages %s show images or fonts without letters and were not read", path.name, unread)
-    return "\n\n".join(texts)
-
-
-def _refuse_textless_pdf(path: Path, pages: list[PageObject], unread: list[int]) -> None:
-    remedy = "run OCR on it first (for example ocrmypdf) or give the text"
-    if not unread:
-        raise EmptyDocumentError(f"{path.name} holds {_counted(len(pages), 'page')} without text: {remedy}")
-    n_images = sum(len(page.images) for page in pages)
-    what = _counted(n_images, "page image") if n_images else "fonts that do not say which letters they show"
-    raise ScannedDocumentError(f"{path.name} holds {what} and no text: {remedy}")
-
-
-def _counted(n_items: int, noun: str) -> str:
-    return f"{n_items} {noun}{'' if n_items == 1 else 's'}"
-
-
-def _shows_something(page: PageObject) -> bool:
-    return not _has_letters(page) or len(page.images) > 0
-
-
-def _has_letters(page: PageObject) -> bool:
-    """Say whether any font of a page maps its codes to letters; without one, extraction gives glyph numbers as text."""
-    resources = page.get("/Resources", DictionaryObject()).get_object()
-    fonts = resources.get("/Font", DictionaryObject()).get_object().values()
-    return not fonts or any(_maps_to_letters(font.get_object()) for font in fonts)
-
-
-def _maps_to_letters(font: Any) -> bool:
-    return "/ToUnicode" in font or not str(font.get("/Encoding", "")).startswith("/Identity-")
-
-
-# --- DOCX ----------------------------------------------------------------------------------------------------------
-
-_ALTERNATIVES = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"  # repeats a text box
-_PARAGRAPH, _ROW, _CELL, _TEXT, _TEXT_BOX = map(qn, ("w:p", "w:tr", "w:tc", "w:t", "w:txbxContent"))
-_SKIPPED = frozenset({_ALTERNATIVES, *map(qn, ("w:del", "w:moveFrom", "w:pPr", "w:rPr"))})
-_MARKS = {qn("w:tab"): "\t", qn("w:ptab"): "\t", qn("w:br"): "\n", qn("w:cr"): "\n", qn("w:noBreakHyphen"): "-"}
-_WORD_PART = "word/document.xml"
-
-
-def _read_docx(path: Path, data: bytes) -> str:
-    try:
-        n_images = _check_archive(path, data)
-        text = _docx_text(docx.Document(BytesIO(data)))
-    except DocumentError:
-        raise
-    except Exception as error:  # zipfile, lxml and python-docx each have their own, and KeyError besides
-        message = f"{path.name} is a damaged DOCX ({type(error).__name__}): save it again"
-        raise DamagedDocumentError(message) from error
-    if n_images and not text.strip():
-        raise ScannedDocumentError(
-            f"{path.name} holds {_counted(n_images, 'image')} and no text: run OCR on it first or give the text"
-        )
-    return text
-
-
-def _check_archive(path: Path, data: bytes) -> int:
-    """Check sizes before anything is unpacked, as the archive declares them; zipfile never unpacks more than that.
-
-    Returns:
-        The number of images.
-    """
-    with zipfile.ZipFile(BytesIO(data)) as archive:
-        sizes = {item.filename: item.file_size for item in archive.infolist()}
-    if _WORD_PART not in sizes:
-        raise _foreign_archive(path)
-    xml_bytes = sum(size for name, size in sizes.items() if name.endswith((".xml", ".rels")))
-    if xml_bytes > MAX_XML_BYTES or sum(sizes.values()) > MAX_UNZIPPED_BYTES:
-        raise DocumentError(
-            f"{path.name} unpacks to {sum(sizes.values()):,} bytes, {xml_bytes:,} of them XML; expected at most"
-            f" {MAX_UNZIPPED_BYTES:,} and {MAX_XML_BYTES:,}: save it with smaller images, or give the text"
-        )
-    return sum(name.startswith("word/media/") for name in sizes)
-
-
-def _foreign_archive(path: Path) -> DocumentError:
-    if path.suffix.lower() == ".docx":
-        return DamagedDocumentError(f"{path.name} is an archive without {_WORD_PART}: save it again as .docx")
-    return UnsupportedDocumentError(f"{path.name} is an archive, not a document of Word: save it as .docx or .pdf")
-
-
-def _docx_text(document: WordDocument) -> str:
-    body = document.element.body
-    parts = [*_linked(document, "header"), "\n".join(_blocks(body)), *_linked(document, "footer")]
-    return "\n\n".join(dict.fromkeys(parts))  # first-page and even-page headers often repeat the others
-
-
-def _linked(document: WordDocument, kind: str) -> Iterator[str]:
-    """Give the text of each header or footer: a name and an address often stand there."""
-    for reference in document.element.body.iter(qn(f"w:{kind}Reference")):
-        part = document.part.related_parts[reference.get(f"{{{nsmap['r']}}}id")]
-        if isinstance(part, XmlPart):
-            yield "\n".join(_blocks(part.element))
-
-
-def _blocks(container: Any) -> Iterator[str]:
-    """Give paragraphs and table rows in order, down through tables, content controls and tracked insertions.
-
-    python-docx's own iteration leaves content controls out, in which templates for resumes keep their text.
-    """
-    for child in container:
-        if child.tag == _PARAGRAPH:
-            yield from _paragraph(child)
-        elif child.tag == _ROW:
-            yield _row(child)
-        elif child.tag not in _SKIPPED:
-            yield from _blocks(child)
-
-
-def _paragraph(paragraph: Any) -> Iterator[str]:
-    boxes: list[Any] = []
-    yield "".join(_inline(paragraph, boxes))
-    for box in boxes:
-        yield from _blocks(box)
-
-
-def _inline(element: Any, boxes: list[Any]) -> Iterator[str]:
-    """Give the text of a paragraph piece by piece, and set its text boxes aside."""
-    for child in element:
-        if child.tag == _TEXT:
-            yield child.text or ""
-        elif child.tag == _TEXT_BOX:
-            boxes.append(child)
-        elif child.tag in _MARKS:
-            yield _MARKS[child.tag]
-        elif child.tag not in _SKIPPED:
-            yield from _inline(child, boxes)
-
-
-def _row(row: Any) -> str:
-    """Join the cells of a row by tabs, or by lines where a table only lays out columns of text."""
-    cells = [text for cell in _cells(row) if (text := "\n".join(_blocks(cell)).strip())]
-    return ("\n" if any("\n" in cell for cell in cells) else "\t").join(cells)
-
-
-def _cells(row: Any) -> Iterator[Any]:
-    for child in row:
-        if child.tag == _CELL:
-            yield child
-        elif child.tag not in _SKIPPED:
-            yield from _cells(child)
 
 
 # --- cleaning ------------------------------------------------------------------------------------------------------
@@ -548,61 +349,3 @@ def _shortened(title: str) -> str:
         return title
     start = title[: MAX_TITLE_CHARS - 1]
     return f"{start.rsplit(' ', 1)[0]}…"
-
-
-# --- splitting -----------------------------------------------------------------------------------------------------
-
-_BORDERS = tuple(
-    re.compile(border)
-    for border in (
-        r"\n[^\S\n]*\n",  # paragraphs
-        r"\n",  # lines
-        r"(?<=[.!?…。])\s|(?<=[.!?][\"')\]\u201d\u2019])\s",  # sentences
-        r"\s",  # words
-    )
-)
-_VISIBLE = re.compile(r"\S")
-
-
-def split_text(text: str, *, max_chars: int = DEFAULT_CHUNK_CHARS) -> list[str]:
-    """Cut a text into chunks, each as long as fits. Pure.
-
-    A cut goes where the text itself has a border: between paragraphs, else lines, else sentences, else words, looked
-    for in the second half of a chunk so that chunks do not become tiny. Only a word longer than a chunk is cut itself.
-
-    Args:
-        text: any text; best as `clean_text` leaves it.
-        max_chars: the most characters in a chunk, at least 1.
-
-    Returns:
-        Chunks in the order of the text, stripped, none blank. Every visible character of the text is in exactly one of
-        them. A blank text gives none.
-
-    Raises:
-        ValueError: `max_chars` is below 1.
-    """
-    if max_chars < 1:
-        raise ValueError(f"max_chars is {max_chars}, expected at least 1")
-    chunks = []
-    found = _VISIBLE.search(text)
-    while found:
-        start = found.start()
-        end = _chunk_end(text, start, max_chars)
-        chunks.append(text[start:end].rstrip())
-        found = _VISIBLE.search(text, end)
-    return chunks
-
-
-def _chunk_end(text: str, start: int, max_chars: int) -> int:
-    if len(text) - start <= max_chars:
-        return len(text)
-    limit = start + max_chars + 1  # blanks right after a full chunk are a border too
-    for border in _BORDERS:
-        if end := _last(border, text, start + max_chars // 2, limit):
-            return end
-    return _last(_BORDERS[-1], text, start, limit) or start + max_chars
-
-
-def _last(border: re.Pattern[str], text: str, start: int, limit: int) -> int | None:
-    ends = [found.start() for found in border.finditer(text, start, limit)]
-    return ends[-1] if ends else None

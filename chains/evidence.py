@@ -1,39 +1,60 @@
 """Whether a resume supports a change to itself. Pure.
 
-An edit must replace words that stand in the resume, prove itself by words that stand there, and bring no number, no
-skill, no name and no rank that the resume does not have. A name is told by its capitals, so at the start of a sentence
-one in plain capitals passes, and in German, where every noun has one, all but those after "bei".
+An edit replaces words that stand in the resume and quotes the words that prove it. What the new words claim must be
+claimed by the words that they replace, or by the quoted ones; of two posts, neither proves anything of the other.
+Who the person is, and posts, employers, titles, dates, degrees and certificates never change.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from chains.claims import ORDERS, dropped_limit, raised_claim
+from chains.quantities import dates, language_of, plain_digits, quantities
+from chains.resume_facts import contact_data, resume_facts
 from chains.schemas import RefusedEdit
-from chains.taxonomy import find_skills, skill_names, starts_sentence
+from chains.taxonomy import find_skills, is_tool, skill_names, starts_sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from chains.resume_facts import Span
     from chains.schemas import Edit
 
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-_CONTACT = re.compile(r"\S+@\S+|(?:https?://|www\.)\S+|\+?\d[\d\s()/-]{7,}\d")
+_UNSEEN = frozenset({"Cf", "Cc", "Co"})  # formats, controls, private use
 _REACH = 12  # characters before an edit that say whether it begins a sentence
 _WORD = re.compile(r"[^\W\d_]{2,}")
-_GERMAN = re.compile(r"\b(?:und|der|die|mit|für|bei)\b")
-_ENGLISH = re.compile(r"\b(?:and|the|with|for|of|at)\b")
-_GERMAN_EMPLOYER = re.compile(r"\bbei (?:de[rmn] )?\Z", re.IGNORECASE)
-# What raises a person: numbers in words, ranks, degrees.
-_CLAIMS = frozenset(
-    {
-        "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "dozen", "twenty",
-        "thirty", "forty", "fifty", "hundred", "thousand", "million", "billion", "doubled", "tripled", "halved",
-        "senior", "principal", "head", "director", "manager", "chief", "bachelor", "master", "doctor", "doctorate",
-        "diploma", "degree", "certified", "licensed",
-    }
-)  # fmt: skip
+_BETWEEN = re.compile(r"[\W_]+")
+_GERMAN_EMPLOYER = re.compile(r"\b(?:bei|für|von) (?:de[rmn] )?\Z", re.IGNORECASE)
+_PAIR = re.compile(r"(?:from|von|de) (\S+) (?:to|auf|à|a) (\S+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """An edit, with what may prove it: the words that it replaces, and the quoted ones if they are of the same post."""
+
+    resume: str
+    original: str
+    new: str
+    evidence: str
+    start: int
+    language: str
+
+    @property
+    def sources(self) -> tuple[str, str]:
+        return self.original, self.evidence
+
+    @property
+    def source(self) -> str:
+        return f"{self.original}\n{self.evidence}"
+
+    def fragments(self, spans: Sequence[Span]) -> list[str]:
+        """What the edit replaces of some stretches."""
+        cuts = (span.cut(self.start, self.start + len(self.original)) for span in spans)
+        return [self.resume[cut[0] : cut[1]] for cut in cuts if cut]
 
 
 def why_unsupported(resume: str, edit: Edit) -> str | None:
@@ -44,35 +65,119 @@ def why_unsupported(resume: str, edit: Edit) -> str | None:
         return "nothing would change"
     if not edit.evidence.strip() or edit.evidence not in resume:
         return "the evidence does not stand in the resume"
-    if set(_CONTACT.findall(edit.original)) != set(_CONTACT.findall(edit.new)):
+    case = _case(resume, edit)
+    return next((why for check in _CHECKS if (why := check(case))), None)
+
+
+def _case(resume: str, edit: Edit) -> _Case:
+    start = resume.index(edit.original)
+    post = resume_facts(resume).post_of(start)
+    proof = edit.evidence if post is None or edit.evidence in resume[post.start : post.end] else ""
+    return _Case(resume, edit.original, edit.new, proof, start, language_of(resume))
+
+
+def _hidden_characters(case: _Case) -> str | None:
+    if any(
+        unicodedata.category(c) in {"Cf", "Cc", "Co"} and c not in "\n\t" and c not in case.original for c in case.new
+    ):
+        return "it holds characters that nobody sees"
+    mixed = next((word for word in _WORD.findall(case.new) if len(_scripts(word)) > 1), None)
+    return f"{mixed} mixes alphabets" if mixed else None
+
+
+def _scripts(word: str) -> set[str]:
+    return {unicodedata.name(c, "?").split()[0] for c in word if c.isalpha()}
+
+
+def _identity(case: _Case) -> str | None:
+    facts = resume_facts(case.resume)
+    if any(fragment not in case.new for fragment in case.fragments(facts.identity)):
+        return "it would change who the resume is about"
+    if set(contact_data(case.original)) != set(contact_data(case.new)):
         return "it would change contact data"
-    return _what_is_invented(resume, edit)
+    whole = "".join(case.fragments(facts.identity))
+    return "it would add to who the resume is about" if whole.strip() == case.original.strip() else None
 
 
-def _what_is_invented(resume: str, edit: Edit) -> str | None:
-    numbers = sorted(set(_NUMBER.findall(edit.new)) - set(_NUMBER.findall(resume)))
-    if numbers:
-        return f"the resume does not hold the number {numbers[0]}"
-    skills = [name for name in skill_names(edit.new) if name not in set(skill_names(resume))]
-    if skills:
-        return f"the resume does not show {skills[0]}"
-    claim = next(_unknown_claims(resume, edit), None)
-    return f"the resume does not say {claim}" if claim else None
+def _facts(case: _Case) -> str | None:
+    """Posts and degrees stay word for word; marks and spaces around them may change."""
+    fragments = case.fragments(resume_facts(case.resume).headers)
+    new = _bare(case.new)
+    lost = next((fragment for fragment in fragments if _bare(fragment) not in new), None)
+    if lost:
+        return f"it would change a post, date or degree: {lost.strip()}"
+    if fragments and _bare("\n".join(fragments)) == _bare(case.original) != new:
+        return f"it would add to a post, date or degree: {fragments[0].strip()}"
+    added = [date for date in dates(case.new) if date not in dates(case.source)]
+    return f"the resume does not say {added[0]} of this" if added else None
 
 
-def _unknown_claims(resume: str, edit: Edit) -> Iterator[str]:
-    """Names, ranks and numbers in words that the resume does not hold; a skill's name is not judged here."""
-    before = resume[: resume.index(edit.original)][-_REACH:]
-    text = before + edit.new
-    said = {_base(found.group()) for found in _WORD.finditer(resume)}
-    skills = {at for skill in find_skills(text) for at in range(skill.start, skill.end)}
-    is_german = len(_GERMAN.findall(resume)) > len(_ENGLISH.findall(resume))
-    for found in _WORD.finditer(text, len(before)):
-        word = found.group()
-        if _base(word) in said or found.start() in skills:
-            continue
-        if word.casefold() in _CLAIMS or _is_name(text, found, is_german=is_german):
-            yield word
+def _bare(text: str) -> str:
+    return " ".join(_BETWEEN.sub(" ", text.casefold()).split())
+
+
+def _orders(case: _Case) -> str | None:
+    found = ORDERS.search(case.new)
+    return f"it talks to its reader: {found.group()}" if found and found.group() not in case.original else None
+
+
+def _numbers(case: _Case) -> str | None:
+    known = quantities(case.original, case.language) + quantities(case.evidence, case.language)
+    new = quantities(case.new, case.language)
+    for quantity in new:
+        if not any(quantity.is_same(source) for source in known):
+            return f"the resume does not hold the number {quantity.value:f} of this"
+    if dropped := [q for q in quantities(case.original, case.language) if q.value not in {each.value for each in new}]:
+        return f"it would drop the number {dropped[0].value:f}"
+    pairs = {pair for source in case.sources for pair in _PAIR.findall(plain_digits(source))}
+    turned = next((pair for pair in _PAIR.findall(plain_digits(case.new)) if pair[::-1] in pairs), None)
+    return f"it turns around from {turned[1]} to {turned[0]}" if turned else None
+
+
+def _skills(case: _Case) -> str | None:
+    proved = {*skill_names(case.original), *skill_names(case.evidence)}
+    new = find_skills(case.new)
+    if invented := [skill.name for skill in new if skill.name not in proved and not _stands(skill.text, case.source)]:
+        return f"the evidence does not show {invented[0]}"
+    kept = {skill.name for skill in new}
+    dropped = [name for name in skill_names(case.original) if is_tool(name) and name not in kept]
+    return f"it would drop {dropped[0]}" if dropped else None
+
+
+def _stands(words: str, text: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(words)}(?!\w)", text) is not None
+
+
+def _names(case: _Case) -> str | None:
+    before = case.resume[: case.start][-_REACH:]
+    name = next(_unknown_names(case.new, case.source, before, is_german=case.language == "de"), None)
+    return f"the resume does not say {name} of this" if name else None
+
+
+def _unknown_names(text: str, source: str, before: str, *, is_german: bool) -> Iterator[str]:
+    """A name is told by its capitals: one at the start of a sentence passes, and in German most nouns do."""
+    whole = before + text
+    said = {_base(found.group()) for found in _WORD.finditer(source)}
+    skills = {at for skill in find_skills(whole) for at in range(skill.start, skill.end)}
+    for found in _WORD.finditer(whole, len(before)):
+        is_known = _base(found.group()) in said or found.start() in skills
+        if not is_known and _is_name(whole, found, is_german=is_german):
+            yield found.group()
+
+
+def unknown_numbers(text: str, source: str) -> Iterator[str]:
+    """Yield the numbers and dates of a text that its source does not hold, whatever they count."""
+    language = language_of(source)
+    known = {quantity.value for quantity in quantities(source, language)}
+    yield from (f"{quantity.value:f}" for quantity in quantities(text, language) if quantity.value not in known)
+    yield from (date for date in dates(text) if date not in dates(source))
+
+
+def unknown_claims(text: str, source: str) -> Iterator[str]:
+    """Yield names, ranks and degrees that a source does not hold; a skill's name is not judged here."""
+    yield from _unknown_names(text, source, "", is_german=language_of(source) == "de")
+    raised = raised_claim(text, source, groups=("rank", "degree", "honours"))
+    yield from [raised] if raised else []
 
 
 def _is_name(text: str, found: re.Match[str], *, is_german: bool) -> bool:
@@ -88,6 +193,18 @@ def _is_name(text: str, found: re.Match[str], *, is_german: bool) -> bool:
 def _base(word: str) -> str:
     """A word without case and plural: "APIs" is "api"."""
     return word.casefold().removesuffix("s")
+
+
+def _claims(case: _Case) -> str | None:
+    if raised := raised_claim(case.new, *case.sources):
+        return f"the resume does not say {raised} of this"
+    dropped = dropped_limit(case.original, case.new)
+    return f"it would drop a limit: {dropped}" if dropped else None
+
+
+_CHECKS: tuple[Callable[[_Case], str | None], ...] = (
+    _hidden_characters, _identity, _facts, _orders, _numbers, _skills, _names, _claims,
+)  # fmt: skip
 
 
 def sort_edits(resume: str, edits: Iterable[Edit]) -> tuple[list[Edit], list[RefusedEdit]]:

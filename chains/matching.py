@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from langchain_core.runnables import Runnable, RunnableLambda, RunnablePassthrough
 
-from cache.scoring import cosine_similarity, top_k
-from chains.analysis import analyse_pair, explain
+from cache.scoring import top_k
+from chains.analysis import PairAnalysis, compare, explain, gaps, strengths
 from chains.asking import ask_or_none, name_of, schema_fingerprint
+from chains.citations import checked_explanation
+from chains.corpus import document_id
 from chains.documents import Document
 from chains.errors import EmptyDocumentError, PromptInputError
 from chains.pair_cache import cached_results, parse_request
 from chains.prompts import EXPLAIN_MATCH, PROMPT_VERSION
-from chains.schemas import MatchExplanation, MatchResult
-from chains.score import SCORING_VERSION, coverage_percent, match_score, semantic_percent
-from chains.vectors import adocument_vectors, document_vectors
+from chains.readings import JobReading, ResumeReading, read_job, read_resume
+from chains.schemas import MatchExplanation, MatchResult, ScorePoints, SkillEvidence
+from chains.score import SCORING_VERSION, Parts, match_score, meaning_share, percent, words_share
+from chains.vectors import DocumentVectors, adocument_vectors, document_vectors, meaning_matrix
+from chains.words import similarity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,9 +31,9 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
     from chains.pair_cache import ResultStore
-    from chains.vectors import ArrayEmbeddings, Matrix, Progress
+    from chains.vectors import ArrayEmbeddings, Progress
 
-ANALYSIS_VERSION = 1
+ANALYSIS_VERSION = 2
 
 
 def score_matrix(
@@ -50,13 +54,52 @@ def score_matrix(
     Returns:
         float64, shape (R, J), 0 to 100. The score of a pair depends on that pair alone.
     """
+    parts = pair_parts(resumes, jobs, embeddings=embeddings, on_progress=on_progress)
+    scores = [match_score(pair).score for row in parts for pair in row]
+    return np.array(scores, dtype=np.float64).reshape(len(resumes), len(jobs))
+
+
+def pair_parts(
+    resumes: Sequence[str],
+    jobs: Sequence[str],
+    *,
+    embeddings: ArrayEmbeddings,
+    on_progress: Progress | None = None,
+) -> list[list[Parts]]:
+    """What the scores of all pairs are made of: a row for each resume, in it one for each ad; see `score_matrix`."""
     vectors = document_vectors([*resumes, *jobs], embeddings, on_progress=on_progress)
-    cosines = cosine_similarity(vectors[: len(resumes)], vectors[len(resumes) :])
-    scores = np.zeros(cosines.shape)
-    for (row, column), cosine in np.ndenumerate(cosines):
-        analysis = analyse_pair(resumes[row], jobs[column])
-        scores[row, column] = match_score(float(cosine), analysis.coverage, len(analysis.asked))
-    return scores
+    at = range(len(vectors))
+    meaning = meaning_matrix(vectors.take(at[: len(resumes)]), vectors.take(at[len(resumes) :])).tolist()
+    left, right = list(map(read_resume, resumes)), list(map(read_job, jobs))
+    return [
+        [_parts(resume, job, cosine) for job, cosine in zip(right, row, strict=True)]
+        for resume, row in zip(left, meaning, strict=True)
+    ]
+
+
+def _parts(resume: ResumeReading, job: JobReading, meaning: float) -> Parts:
+    return parts_of(compare(resume, job), resume, job, meaning)
+
+
+def parts_of(analysis: PairAnalysis, resume: ResumeReading, job: JobReading, meaning: float) -> Parts:
+    """Put together what the score of a pair is made of.
+
+    Args:
+        analysis: of the pair.
+        resume: as read.
+        job: as read.
+        meaning: as `meaning_matrix` gives it.
+    """
+    return Parts(
+        meaning=meaning,
+        words=similarity(resume.terms, job.terms),
+        skills=analysis.coverage,
+        n_skills=len(analysis.findings),
+        experience=analysis.experience,
+        n_demands=len(job.demands),
+        n_terms=len(resume.terms),
+        copied=analysis.copied,
+    )
 
 
 def rank_jobs(
@@ -84,19 +127,21 @@ def rank_jobs(
 
 
 def rank_by_vectors(
-    resume: Document, jobs: Sequence[Document], vectors: Matrix, k: int | None = None
+    resume: Document, jobs: Sequence[Document], vectors: DocumentVectors, k: int | None = None
 ) -> list[MatchResult]:
     """Rank job ads whose vectors are there already.
 
     Args:
         resume: the resume.
         jobs: J ads.
-        vectors: float32, shape (1 + J, d): the resume's and then the ads'. Not modified.
+        vectors: of 1 + J documents, the resume's and then the ads'. Not modified.
         k: how many to give; `None` gives all.
     """
-    cosines = cosine_similarity(vectors[:1], vectors[1:])[0].tolist()
-    results = [_result(resume, job, cosine) for job, cosine in zip(jobs, cosines, strict=True)]
-    hashes = [hashlib.sha256(job.text.encode("utf-8", "surrogatepass")).hexdigest() for job in jobs]
+    at = range(len(vectors))
+    meaning = meaning_matrix(vectors.take(at[:1]), vectors.take(at[1:]))[0].tolist()
+    read = read_resume(resume.text)
+    results = [_result(read, job, cosine) for job, cosine in zip(jobs, meaning, strict=True)]
+    hashes = [document_id(job.text) for job in jobs]
     scores = np.array([result.score for result in results])
     best = top_k(scores, len(jobs) if k is None else k, tie_keys=hashes)
     return [results[index].model_copy(update={"rank": rank}) for rank, index in enumerate(best, start=1)]
@@ -154,7 +199,7 @@ def _explained_chain(embeddings: ArrayEmbeddings, chat_model: BaseChatModel | No
         RunnableLambda(_checked)
         | RunnablePassthrough.assign(result=analysis)
         | RunnablePassthrough.assign(explanation=ask)
-        | RunnableLambda(lambda parts: _explained(parts["result"], parts["explanation"], author))
+        | RunnableLambda(lambda parts: _explained(parts["result"], parts["explanation"], parts, author))
     )
 
 
@@ -176,27 +221,39 @@ def documents_of(request: Any) -> tuple[Document, Document]:
         raise PromptInputError(f"expected texts of a resume and of a job ad: {error}") from None
 
 
-def pair_result(resume: Document, job: Document, vectors: Matrix) -> MatchResult:
-    """The computed result of one pair; `vectors` has shape (2, d)."""
-    return _result(resume, job, float(cosine_similarity(vectors[:1], vectors[1:])[0, 0]))
+def pair_result(resume: Document, job: Document, vectors: DocumentVectors) -> MatchResult:
+    """The computed result of one pair; `vectors` are those of the resume and of the ad."""
+    meaning = float(meaning_matrix(vectors.take([0]), vectors.take([1]))[0, 0])
+    return _result(read_resume(resume.text), job, meaning)
 
 
-def _result(resume: Document, job: Document, cosine: float) -> MatchResult:
-    analysis = analyse_pair(resume.text, job.text)
+def _result(resume: ResumeReading, job: Document, meaning: float) -> MatchResult:
+    read = read_job(job.text)
+    analysis = compare(resume, read)
+    parts = parts_of(analysis, resume, read, meaning)
+    points = match_score(parts)
     return MatchResult(
         title=job.title,
         source=str(job.path) if job.path else None,
-        score=match_score(cosine, analysis.coverage, len(analysis.asked)),
-        semantic=semantic_percent(cosine),
-        coverage=coverage_percent(analysis.coverage),
+        score=points.score,
+        points=ScorePoints(**asdict(points)),
+        semantic=percent(meaning_share(meaning)) or 0.0,
+        wording=percent(words_share(parts.words)) or 0.0,
+        coverage=percent(analysis.coverage),
+        experience=percent(analysis.experience),
         skills_present=analysis.present,
         skills_missing=analysis.missing,
         must_have_missing=analysis.must_have_missing,
+        evidence=tuple(
+            SkillEvidence(skill=f.skill.name, job=f.skill.mention.text, resume=f.shown_as) for f in analysis.findings
+        ),
         seniority_resume=analysis.seniority_resume,
         seniority_job=analysis.seniority_job,
         years_resume=analysis.years_resume,
         years_required=analysis.years_required,
         explanation=explain(analysis),
+        strengths=tuple(strengths(analysis)),
+        gaps=tuple(gaps(analysis)),
     )
 
 
@@ -205,14 +262,11 @@ def _findings(parts: dict[str, Any]) -> str:
     return result.explanation
 
 
-def _explained(result: MatchResult, explanation: MatchExplanation | None, model_name: str) -> MatchResult:
+def _explained(
+    result: MatchResult, explanation: MatchExplanation | None, request: dict[str, Any], model_name: str
+) -> MatchResult:
+    """The result with as much of the model's explanation as the two texts hold; if that is nothing, as computed."""
     if explanation is None:
         return result
-    return result.model_copy(
-        update={
-            "explanation": explanation.summary,
-            "strengths": tuple(explanation.strengths),
-            "gaps": tuple(explanation.gaps),
-            "explained_by": model_name,
-        }
-    )
+    checked, is_kept = checked_explanation(explanation, result, request["resume"], request["job"])
+    return checked.model_copy(update={"explained_by": model_name}) if is_kept else checked

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import Runnable, RunnableLambda, RunnablePassthrough
@@ -12,12 +10,13 @@ from langchain_core.runnables import Runnable, RunnableLambda, RunnablePassthrou
 from chains.analysis import analyse_pair
 from chains.asking import RULES, ask_or_none, name_of, schema_fingerprint
 from chains.evidence import apply_edits, sort_edits
+from chains.findings import resume_findings
 from chains.matching import ANALYSIS_VERSION, documents_of, pair_result
 from chains.pair_cache import cached_results
 from chains.prompts import OPTIMIZE_RESUME, PROMPT_VERSION
-from chains.schemas import Edit, MatchResult, OptimizationResult, ProposedEdits
+from chains.rule_edits import edits_by_rule
+from chains.schemas import MatchResult, OptimizationResult, ProposedEdits
 from chains.score import SCORING_VERSION
-from chains.taxonomy import SkillMention, category, find_skills
 from chains.vectors import adocument_vectors, document_vectors
 
 if TYPE_CHECKING:
@@ -25,13 +24,9 @@ if TYPE_CHECKING:
 
     from chains.documents import Document
     from chains.pair_cache import ResultStore
-    from chains.vectors import ArrayEmbeddings, Matrix
+    from chains.vectors import ArrayEmbeddings, DocumentVectors
 
-EDITING_VERSION = 2
-_SKILL_LINE_NAMES = 3  # a line that names so many skills is a list of skills
-_LIST_START = re.compile(r"[-*•·]|[^,.]{1,40}:")
-_ITEM_BORDER = re.compile(r"[,;|/]")
-_SENTENCE = re.compile(r"[^\n.!?;]+")
+EDITING_VERSION = 3
 
 
 def optimization_variant(chat_model: str, embedding_model: str) -> tuple[str | int, ...]:
@@ -105,75 +100,17 @@ class _Draft:
         """The ad, the resume as it is, and the resume with all edits made."""
         return [self._job.text, self._resume.text, self._edited.text]
 
-    def result(self, vectors: Matrix) -> OptimizationResult:
-        before = self._match(self._resume, vectors[[1, 0]])
+    def result(self, vectors: DocumentVectors) -> OptimizationResult:
+        before = self._match(self._resume, vectors.take([1, 0]))
         return OptimizationResult(
             edits=self._kept,
             refused=self._refused,
+            findings=resume_findings(self._resume.text, self._job.text),
             skills_missing=before.skills_missing,
             score_before=before.score,
-            score_after=self._match(self._edited, vectors[[2, 0]]).score,
+            score_after=self._match(self._edited, vectors.take([2, 0])).score,
             optimized_by=self._author,
         )
 
-    def _match(self, resume: Document, vectors: Matrix) -> MatchResult:
+    def _match(self, resume: Document, vectors: DocumentVectors) -> MatchResult:
         return pair_result(resume, self._job, vectors)
-
-
-def edits_by_rule(resume: str, job: str) -> list[Edit]:
-    """Edits without a language model: asked skills that the text proves, put where skills are looked for.
-
-    Args:
-        resume: the resume; each edit's words stand in it.
-        job: the ad.
-
-    Returns:
-        At most one edit for each list of skills: the asked ones of its kind that only other lines name.
-    """
-    lines = _skill_lines(resume)
-    listed = frozenset[str]().union(*lines.values())
-    shown = {mention.name: mention for mention in reversed(find_skills(resume))}
-    wanted = [shown[name] for name in analyse_pair(resume, job).present if name in shown and name not in listed]
-    edits = []
-    for line, names in lines.items():
-        added = [mention for mention in wanted if category(mention.name) == _kind_of(names)]
-        wanted = [mention for mention in wanted if mention not in added]
-        if added:
-            edits.append(_listing(resume, line, added))
-    return edits
-
-
-def _listing(resume: str, line: str, added: list[SkillMention]) -> Edit:
-    names = ", ".join(mention.name for mention in added)
-    return Edit(
-        original=line,
-        new=f"{line}, {', '.join(mention.text for mention in added)}",
-        reason=f"The ad asks for {names}, which the resume shows but does not list among its skills.",
-        evidence=_sentence_of(resume, added[0].start),
-    )
-
-
-def _kind_of(names: frozenset[str]) -> str | None:
-    """The category that more than half of a list's skills have, or one that no skill has."""
-    [(kind, n_names)] = Counter(category(name) for name in names).most_common(1)
-    return kind if n_names > len(names) / 2 else "mixed"
-
-
-def _skill_lines(resume: str) -> dict[str, frozenset[str]]:
-    """The lines that list skills rather than tell a story, and what they list."""
-    lines = (line.strip() for line in resume.splitlines() if "," in line)
-    named = {line: frozenset(mention.name for mention in find_skills(line)) for line in lines}
-    return {
-        line: names
-        for line, names in named.items()
-        if len(names) >= max(_SKILL_LINE_NAMES, len(_ITEM_BORDER.findall(line)) / 2) and _is_whole(line)
-    }
-
-
-def _is_whole(line: str) -> bool:
-    """Say whether a list begins and ends on its line: with a bullet or a label, and not in mid-sentence."""
-    return bool(_LIST_START.match(line)) and line[-1] not in ".,;" and line.count("(") == line.count(")")
-
-
-def _sentence_of(text: str, at: int) -> str:
-    return next(found.group().strip() for found in _SENTENCE.finditer(text) if found.start() <= at < found.end())

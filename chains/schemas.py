@@ -19,6 +19,49 @@ class MatchExplanation(BaseModel):
     gaps: list[str] = Field(description="What the ad asks for and the resume does not show.")
 
 
+class ScorePoints(BaseModel):
+    """What each part gives to a score; the four add up to it, to the hundredth.
+
+    Attributes:
+        meaning: for being close in meaning.
+        words: for sharing words, the rare ones most.
+        skills: for the asked skills that the resume shows, a must-have counting twice.
+        experience: for the demanded experience that it shows.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    meaning: Percent
+    words: Percent
+    skills: Percent
+    experience: Percent
+
+
+class SkillEvidence(BaseModel):
+    """The exact words behind one asked skill.
+
+    Attributes:
+        skill: its name.
+        job: the words of the ad that ask for it.
+        resume: the words of the resume that show it; nothing where none do.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    skill: str
+    job: str
+    resume: str | None
+
+
+class RefusedStatement(BaseModel):
+    """What a language model said and the two texts do not hold, and why."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    statement: str
+    why: str
+
+
 class MatchResult(BaseModel):
     """How well one resume fits one job ad, and why.
 
@@ -26,19 +69,24 @@ class MatchResult(BaseModel):
         rank: 1 is the best of a ranking.
         title: of the ad.
         source: the ad's file, or nothing.
-        score: 0 to 100, the order of a ranking; made of the two parts below.
+        score: 0 to 100, the order of a ranking.
+        points: what each part gives to the score; they add up to it.
         semantic: 0 to 100, how close the two texts are in meaning.
+        wording: 0 to 100, how much they share words, the rare ones most.
         coverage: 0 to 100, how much of what the ad asks the resume shows; nothing where the ad names no skill.
+        experience: 0 to 100, how much of the demanded experience the resume shows; nothing where none is demanded.
         skills_present: asked and shown.
         skills_missing: asked and not shown.
         must_have_missing: those of them that the ad does not call optional.
+        evidence: for each asked skill the exact words of both texts.
         seniority_resume: "intern", "junior", "mid", "senior", "lead" or "head"; nothing where it does not say.
         seniority_job: the same for the ad.
         years_resume: years of experience that the resume's dates add up to.
         years_required: years of experience that the ad asks for.
         explanation: in plain words.
-        strengths: by the language model.
-        gaps: by the language model.
+        strengths: what is asked and shown, must-haves first, with the words of the resume.
+        gaps: what is asked and not shown, must-haves first, with the words of the ad.
+        refused: what the language model said of the pair and the texts do not hold.
         explained_by: "rules", or the name of the language model.
     """
 
@@ -48,11 +96,15 @@ class MatchResult(BaseModel):
     title: str = ""
     source: str | None = None
     score: Percent
+    points: ScorePoints
     semantic: Percent
+    wording: Percent
     coverage: Percent | None
+    experience: Percent | None
     skills_present: tuple[str, ...] = ()
     skills_missing: tuple[str, ...] = ()
     must_have_missing: tuple[str, ...] = ()
+    evidence: tuple[SkillEvidence, ...] = ()
     seniority_resume: str | None = None
     seniority_job: str | None = None
     years_resume: float | None = None
@@ -60,6 +112,7 @@ class MatchResult(BaseModel):
     explanation: str = ""
     strengths: tuple[str, ...] = ()
     gaps: tuple[str, ...] = ()
+    refused: tuple[RefusedStatement, ...] = ()
     explained_by: str = "rules"
 
 
@@ -114,12 +167,29 @@ class RefusedEdit(BaseModel):
     why: str
 
 
+class Finding(BaseModel):
+    """What a resume could do better, where only its owner knows the words.
+
+    Attributes:
+        kind: "no outcome", "buried", "length" or "layout".
+        words: of the resume.
+        advice: one sentence.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: str
+    words: tuple[str, ...] = ()
+    advice: str
+
+
 class OptimizationResult(BaseModel):
     """How a resume can say better what it already shows.
 
     Attributes:
         edits: supported by the resume.
         refused: proposed, and not supported by it.
+        findings: what only the resume's owner can mend.
         skills_missing: asked by the ad and shown nowhere; no edit can add them.
         score_before: of the resume as it is.
         score_after: of the resume with all edits made.
@@ -130,6 +200,7 @@ class OptimizationResult(BaseModel):
 
     edits: tuple[Edit, ...] = ()
     refused: tuple[RefusedEdit, ...] = ()
+    findings: tuple[Finding, ...] = ()
     skills_missing: tuple[str, ...] = ()
     score_before: Percent
     score_after: Percent

@@ -39,6 +39,12 @@ def build_pdf(pages: Sequence[str], *, letterless: bool = False) -> bytes:
     return _assemble(contents, b"/Font<</F1 3 0 R>>", _LETTERLESS if letterless else _HELVETICA)
 
 
+def build_pdf_of(contents: bytes) -> bytes:
+    """Write a PDF of one page with these drawing operators; it has the font /F1 and the image /I1."""
+    resources = b"/Font<</F1 3 0 R>>/XObject<</I1 4 0 R>>"
+    return _assemble([_stream(contents)], resources, _HELVETICA, _stream(b"\xff", _PIXEL))
+
+
 def build_scan(n_pages: int, *, text_on_last: str = "") -> bytes:
     """Write a PDF whose pages each show one image, as a scanner does; the last can have text besides."""
     contents = [_stream(b"/I1 Do") for _ in range(n_pages - bool(text_on_last))]

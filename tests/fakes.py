@@ -413,7 +413,7 @@ class SeveralServers(MemoryStore):
         if len({key[0] for key in keys}) == 1 and keys[0][0] in self.failing:
             raise self._failure(keys[0][0])
 
-    def _raise_part(self, keys: Sequence[str], values: Sequence[bytes | None]) -> None:
+    def _raise_part(self, keys: Sequence[str], values: Sequence[Any]) -> None:
         failures = [self._failure(server) for server in dict.fromkeys(key[0] for key in keys) if server in self.failing]
         if failures:
             n_done = sum(key[0] not in self.failing for key in keys)

@@ -2,7 +2,8 @@
 
 One asyncio loop in a thread of its own serves all connections. Commands and replies are relayed as whole RESP frames
 and paired in order, so that a fault can be confined to the replies of some commands, and a round trip can be told
-from one more part of the same pipeline. Transactions and pipelines work, subscriptions do not.
+from one more part of the same pipeline. Transactions and pipelines work, a replica can follow its primary through it,
+subscriptions do not work.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     Names = AbstractSet[bytes]
 
 WAIT_S = 10.0
+CHUNK_BYTES = 2**16
+FOLLOWING = frozenset({b"PSYNC", b"SYNC"})
 HANDSHAKE = frozenset({b"AUTH", b"CLIENT", b"HELLO", b"SELECT"})
 BULKS = (b"$", b"=", b"!")
 ITEMS_PER_COUNT = {b"*": 1, b"~": 1, b">": 1, b"%": 2}
@@ -278,7 +281,8 @@ class _Connection:
 
     async def _relay(self) -> None:
         ends = [asyncio.create_task(self._read_commands()), asyncio.create_task(self._deliver())]
-        tasks = [*ends, asyncio.create_task(self._read_replies())]
+        self._replies = asyncio.create_task(self._read_replies())
+        tasks = [*ends, self._replies]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -293,10 +297,20 @@ class _Connection:
                 self._proxy.round_trips += 1
             self._n_outstanding += 1
             command = await _read_rest(self._from_client, first_line)
+            if _name_of(command) in FOLLOWING:
+                return await self._stream(command)
             exchange = _Exchange(_name_of(command))
             self._proxy.commands.append(exchange.name)
             self._undelivered.put_nowait(exchange)
             self._proxy.mode_for(exchange.name).ask(self, exchange, command)
+
+    async def _stream(self, command: bytes) -> None:
+        """Relay bytes from here on, in both directions: a replica follows its primary."""
+        self._replies.cancel()
+        self._to_server.write(command)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_copy(self._from_client, self._to_server))
+            tasks.create_task(_copy(self._from_server, self._to_client))
 
     def ask_server(self, exchange: _Exchange, command: bytes) -> None:
         """Send a command on; its reply is the next one that no earlier command waits for."""
@@ -436,10 +450,18 @@ class _Refuse(_Mode):
 
 
 def _bound_socket(port: int) -> socket.socket:
-    bound = socket.socket()
+    bound = socket.socket(proto=socket.IPPROTO_TCP)  # asyncio lets only such send small replies without a wait
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     bound.bind((HOST, port))
     return bound
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Relay bytes until the sender hangs up, which is an EOFError."""
+    while data := await reader.read(CHUNK_BYTES):
+        writer.write(data)
+        await writer.drain()
+    raise EOFError("the peer hung up")
 
 
 async def _read_line(reader: asyncio.StreamReader) -> bytes:

@@ -199,6 +199,11 @@ class ValkeyServer:
         """Let a paused server go on, beginning with what was sent to it meanwhile."""
         os.kill(self.pid, signal.SIGCONT)
 
+    def configure(self, option: str, value: int) -> None:
+        """Set an option, now and at each later start."""
+        self.command("CONFIG", "SET", option, value)
+        self._args += [f"--{option}", str(value)]
+
     def command(self, *args: str | bytes | float, timeout_s: float = 5.0) -> Any:
         """Run one command over the unix socket, on its own connection and without any Redis library.
 
@@ -258,7 +263,8 @@ class ValkeyServer:
         if self._config is None:
             return []
         path = self._folder / "config"
-        path.write_text(self._config)
+        if not path.exists():  # a Sentinel keeps there what it knows
+            path.write_text(self._config)
         return [path]
 
     def _comes_up(self) -> bool:
@@ -334,7 +340,7 @@ class ValkeyCluster:
         with ThreadPoolExecutor() as threads:
             list(threads.map(ValkeyServer.start, self.servers))
         for server in self.servers:
-            server.command("CONFIG", "SET", "cluster-announce-port", self._front(server))
+            server.configure("cluster-announce-port", self._front(server))
         for n, (first, last) in enumerate(self.ranges()):
             self.primaries[n].command("CLUSTER", "ADDSLOTSRANGE", first, last)
             self.primaries[n].command("CLUSTER", "SET-CONFIG-EPOCH", n + 1)
@@ -475,6 +481,16 @@ class ValkeySentinels:
         """End all and remove their files."""
         for server in (*self.servers, *self.sentinels):
             server.stop()
+
+    def wait_until_agreed(self) -> None:
+        """Wait until all Sentinels name the same server, and it serves as a primary."""
+        _wait_for(self._agree)
+
+    def _agree(self) -> bool:
+        question = "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.SERVICE
+        ports = {int(sentinel.command(*question)[1]) for sentinel in self.sentinels}
+        named = [server for server in self.servers if ports == {server.port}]
+        return bool(named) and named[0].command("ROLE")[0] == b"master"
 
     def _knows_all(self, sentinel: ValkeyServer) -> bool:
         flat: list[bytes] = sentinel.command("SENTINEL", "MASTER", self.SERVICE)

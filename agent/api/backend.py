@@ -13,7 +13,7 @@ from agent.api.schemas import CacheStats, ClearResponse, HealthResponse, Session
 from agent.errors import SessionsUnavailableError
 from cache.admin import Health, Stats, Status
 from cache.errors import StoreError
-from cache.keys import Kind
+from cache.keys import CACHED_KINDS, Kind
 from cache.sessions import new_session_id
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Backend:
                 async with asyncio.timeout(STATS_S):
                     return await self.services.admin.astats()
         settings = self.services.settings.cache
-        return Stats(Status.DEGRADED, cache_ttl_settings={str(kind): settings.ttl_s(kind) for kind in Kind})
+        return Stats(Status.DEGRADED, cache_ttl_settings={str(kind): settings.ttl_s(kind) for kind in CACHED_KINDS})
 
     async def clear(self, kind: Kind | None, *, dry_run: bool) -> ClearResponse:
         """Delete the entries of a kind, or of all kinds, or only count them.

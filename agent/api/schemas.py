@@ -124,12 +124,33 @@ class Session(BaseModel):
     ttl_s: int = Field(description="Seconds that a session lives after it was last written.")
 
 
+class CacheUsage(BaseModel):
+    """What all processes have counted that have reported within a day; up to ten seconds old."""
+
+    n_processes: int = Field(description="How many have reported.")
+    hits: int = Field(description="Lookups that were answered.")
+    misses: int = Field(description="Lookups that were not.")
+    hit_ratio: float | None = Field(description="Hits by lookups; null before the first.")
+    near_hits: int = Field(description="Entries that a process had near: it asked no server for them.")
+    shared: int = Field(description="Hits that another caller's computation answered.")
+    stored: int = Field(description="Entries that the server has confirmed.")
+    made: int = Field(description="Embeddings that had to be made.")
+    saved_ms: int = Field(description="What making the hits had taken when they were made.")
+    unreadable: dict[str, int] = Field(description="Entries that could not be used, by reason.")
+    failures: dict[str, int] = Field(description="Operations that the server could not do, by reason.")
+    skipped: dict[str, int] = Field(description="Requests that were not cached on purpose, by reason.")
+
+
 class CacheStats(BaseModel):
-    """What is in the cache."""
+    """What is in the cache, and what it was good for."""
 
     model_config = _with_example(
         status="healthy", redis_version="7.4.1", connected_clients=3, used_memory_human="1.52M",
         key_counts={"embedding": 120}, is_exact=True, cache_ttl_settings={"embedding": 604800},
+        usage={
+            "n_processes": 4, "hits": 930, "misses": 70, "hit_ratio": 0.93, "near_hits": 400, "shared": 12,
+            "stored": 68, "made": 60, "saved_ms": 412000, "unreadable": {}, "failures": {"timeout": 1}, "skipped": {},
+        },
     )  # fmt: skip
 
     status: Status
@@ -139,6 +160,7 @@ class CacheStats(BaseModel):
     key_counts: dict[str, int] = Field(description="Entries of this namespace, by kind.")
     is_exact: bool = Field(description="False where there are too many keys to count: then the counts are estimates.")
     cache_ttl_settings: dict[str, int] = Field(description="Seconds that entries live, by kind.")
+    usage: CacheUsage
 
 
 class StatsResponse(BaseModel):

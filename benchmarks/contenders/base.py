@@ -1,4 +1,4 @@
-"""What a contender of the speed benchmark is: one class with a few verbs, and its line in `benchmarks/speed.py`."""
+"""What a contender of the speed benchmark is: one class with a few verbs, in a list of `benchmarks.speed.workloads`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import redis
 from typing_extensions import override
 
 if TYPE_CHECKING:
@@ -45,11 +46,13 @@ class Contender(ABC):
     Attributes:
         title: how it is called.
         package: what has to be installed; empty where that is this project.
+        is_ours: whether it is of this project.
         needs_json: whether its server must have RedisJSON, which Valkey lacks.
     """
 
     title: ClassVar[str]
     package: ClassVar[str] = ""
+    is_ours: ClassVar[bool] = False
     needs_json: ClassVar[bool] = False
 
     def __init__(self, url: str) -> None:
@@ -66,7 +69,7 @@ class Contender(ABC):
     @classmethod
     def has(cls, verb: str) -> bool:
         """Say whether a verb is there, which is optional."""
-        return getattr(cls, verb) not in {VectorCache.aread, AnswerCache.alookup}
+        return getattr(cls, verb, None) not in {None, VectorCache.aread, AnswerCache.alookup}
 
     async def aclose(self) -> None:  # noqa: B027  most have nothing there
         """Close what belongs to the event loop."""
@@ -131,3 +134,22 @@ class LangChainCache(AnswerCache):
     async def alookup(self, prompt: str, llm_string: str) -> Sequence[Generation] | None:
         found: Sequence[Generation] | None = await self.cache.alookup(prompt, llm_string)
         return found
+
+
+class LeaseCache(Contender):
+    """Takes the right to make what it has missed."""
+
+    def begin_run(self) -> None:
+        """Begin the run of a model, which is what asks."""
+
+    @abstractmethod
+    def miss(self, prompt: str, llm_string: str) -> None:
+        """Look up what is not there, and take the lease of it."""
+
+    def has_lease(self) -> bool:
+        """Say whether there is a lease on the server."""
+        with redis.Redis.from_url(self.url) as client:
+            return any(client.scan_iter(match="lease:*"))
+
+    def end_run(self) -> None:
+        """End the run without an answer."""

@@ -20,6 +20,7 @@ from benchmarks.contenders.base import MODEL, TTL_S, AnswerCache, Batch, FloatAr
 from benchmarks.contenders.ours import PATIENT_MS, TITLE, OurAnswers, OurVectors, ReadyVectors
 from cache import CacheBackedEmbeddings, CacheSettings, MemoryStore, ResponseCache
 from cache.codecs.generations import decode_answer
+from cache.keys import key_tag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -88,18 +89,19 @@ class DictLimit(AnswerCache):
         super().__init__(url)
         self._store = MemoryStore()
         self._writer = ResponseCache(self._store, ttl_s=TTL_S)
-        self._entries: dict[bytes, tuple[str, bytes]] = {}
+        self._entries: dict[bytes, tuple[bytes, bytes]] = {}
 
     @override
     def update(self, prompt: str, llm_string: str, answer: Sequence[Generation]) -> None:
         before = set(self._store.yield_keys())
         self._writer.update(prompt, llm_string, answer)
         [key] = set(self._store.yield_keys()) - before
-        self._entries[_hash(prompt + llm_string)] = key, self._store.mget([key])[0] or b""
+        self._entries[_hash(prompt + llm_string)] = key_tag(key), self._store.mget([key])[0] or b""
 
     @override
     def lookup(self, prompt: str, llm_string: str) -> Sequence[Generation] | None:
-        return decode_answer(*self._entries[_hash(prompt + llm_string)])[1]
+        tag, entry = self._entries[_hash(prompt + llm_string)]
+        return decode_answer(entry, tag)[1]
 
     @override
     async def alookup(self, prompt: str, llm_string: str) -> Sequence[Generation] | None:
@@ -147,7 +149,7 @@ def _hash(text: str) -> bytes:
 
 def main() -> None:
     """Measure and print."""
-    from benchmarks.speed import Batches, question  # noqa: PLC0415  which knows all contenders, these among them
+    from benchmarks.speed.samples import Batches, question  # noqa: PLC0415  which knows contenders, these among them
     from tests.servers import ValkeyServer  # noqa: PLC0415  as above
 
     batches = Batches()

@@ -15,7 +15,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, Generation
 from typing_extensions import override
 
-from benchmarks.contenders.base import MODEL, TTL_S, AnswerCache, Batch, FloatArray, VectorCache
+from benchmarks.contenders.base import MODEL, TTL_S, AnswerCache, Batch, FloatArray, LeaseCache, VectorCache
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,6 +104,27 @@ class AnswerLimit(AnswerCache):
     @override
     async def aclose(self) -> None:
         await self.aclient.aclose()
+
+    @override
+    def close(self) -> None:
+        self.client.close()
+
+
+class LeaseLimit(LeaseCache):
+    """GET, and then SET NX with an expiry."""
+
+    title = "limit: GET, SET NX"
+    package = "redis"
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.client: Any = redis.Redis.from_url(url)
+
+    @override
+    def miss(self, prompt: str, llm_string: str) -> None:
+        key = _answer_key(prompt, llm_string)
+        self.client.get(key)
+        self.client.set(f"lease:{key}", "me", nx=True, px=3000)
 
     @override
     def close(self) -> None:

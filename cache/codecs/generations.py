@@ -1,7 +1,10 @@
-"""LangChain generations as JSON, by an explicit schema: what is read back can be nothing but these classes.
+"""LangChain generations as JSON and text, by an explicit schema: what is read back can be nothing but these classes.
 
-`{"v": 1, "generations": [{"text", "info"} or {"message": fields of an AIMessage, "info"}]}`. No class name and no code
-comes from the store. Sources: langchain_core.outputs, langchain_core.messages.ai.
+`{"v": 2, "generations": [{"info", "n_bytes"} or {"message": fields of an AIMessage, "info", "n_bytes"}]}`, a line feed
+and the texts of all generations one after the other as UTF-8, each `n_bytes` long: within the JSON, where a character
+may be an escape, reading a long text takes ten times as long. Content that is a list of blocks and no text stands among
+the fields of its message, without `n_bytes`. No class name and no code comes from the store.
+Sources: langchain_core.outputs, langchain_core.messages.ai.
 """
 
 from __future__ import annotations
@@ -14,16 +17,18 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, Generation
 from pydantic import BaseModel, ValidationError
 
+from cache.codecs.json import decode_json
 from cache.codecs.payloads import decode_payload
 from cache.errors import DecodeError, EntryVersionError
-from cache.keys import key_tag
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cache.entry import Header
 
-_VERSION = 1
+_VERSION = 2
+_END_OF_JSON = b"\n"  # which orjson escapes wherever it stands in a text
+_SIZE = "n_bytes"
 _DERIVED = {"id", "type"}
 _PLAIN_FIELDS = {"content", "additional_kwargs", "response_metadata", "name", "tool_calls", "usage_metadata"}
 _MESSAGE_FIELDS = _PLAIN_FIELDS | {"id", "type", "invalid_tool_calls"}
@@ -51,7 +56,8 @@ def encode_generations(generations: Sequence[Generation]) -> bytes | None:
     Ids of messages are left out: each hit has its own.
     """
     try:
-        raw = orjson.dumps({"v": _VERSION, "generations": [_encode(generation) for generation in generations]})
+        items, texts = zip(*map(_encode, generations), strict=True)
+        raw = orjson.dumps({"v": _VERSION, "generations": items}) + _END_OF_JSON + b"".join(texts)
         same = [_comparable(found) for found in decode_generations(raw)] == [_comparable(g) for g in generations]
     except (TypeError, ValueError, DecodeError):
         return None
@@ -69,11 +75,12 @@ def decode_generations(raw: bytes, *, response_class: type[BaseModel] | None = N
         EntryVersionError: written by a version that this one does not know.
         DecodeError: not what `encode_generations` writes, or an answer that is no such class.
     """
+    head, _, texts = raw.partition(_END_OF_JSON)
     try:
-        document = orjson.loads(raw)
+        document = orjson.loads(head)
         if document["v"] != _VERSION:
             raise EntryVersionError(f"expected generations of version {_VERSION}, got {document['v']!r}")
-        found = [_decode(item, response_class) for item in document["generations"]]
+        found = _decode_all(document["generations"], texts, response_class)
     except (ValueError, TypeError, KeyError, AttributeError, ValidationError) as error:  # LangChain's validators too
         raise DecodeError(f"expected stored generations: {type(error).__name__}") from error
     if not found:
@@ -82,30 +89,81 @@ def decode_generations(raw: bytes, *, response_class: type[BaseModel] | None = N
 
 
 def decode_answer(
-    key: str, raw: bytes, *, response_class: type[BaseModel] | None = None
+    raw: bytes, tag: bytes, *, response_class: type[BaseModel] | None = None
 ) -> tuple[Header, list[Generation]]:
     """Read a whole entry: what it says of itself, and the answers in it.
 
+    Args:
+        raw: the entry.
+        tag: of its key.
+        response_class: as for `decode_generations`.
+
     Raises:
-        EntryError: not an entry of this key, damaged, or not what `encode_generations` writes.
+        EntryError: not an entry of that key, damaged, or not what `encode_generations` writes.
     """
-    header, payload = decode_payload(raw, key_tag(key))
+    header, payload = decode_payload(raw, tag)
     return header, decode_generations(payload, response_class=response_class)
 
 
-def _encode(generation: Generation) -> dict[str, Any]:
+def view_generations(raw: bytes) -> Any:
+    """What was stored, for a person to look at: the JSON, with each text in its generation.
+
+    Raises:
+        DecodeError: not JSON.
+    """
+    head, _, texts = raw.partition(_END_OF_JSON)
+    document = decode_json(head)
+    for item in document.get("generations", []) if texts else []:
+        item["text"], texts = texts[: item[_SIZE]].decode(errors="replace"), texts[item.pop(_SIZE) :]
+    return document
+
+
+def _encode(generation: Generation) -> tuple[dict[str, Any], bytes]:
+    """What is said of a generation in JSON, and its text."""
     if type(generation) is Generation:
-        return {"text": generation.text, "info": generation.generation_info}
+        text = generation.text.encode()
+        return {"info": generation.generation_info, _SIZE: len(text)}, text
     if type(generation) is not ChatGeneration or type(generation.message) is not AIMessage:
         raise TypeError(f"no schema for {type(generation).__name__}")
-    fields = jsonable_message(generation.message).model_dump(exclude=_DERIVED, exclude_defaults=True)
-    return {"message": fields, "info": generation.generation_info}
+    message = jsonable_message(generation.message)
+    info = generation.generation_info
+    if type(message.content) is not str:
+        return {"message": message.model_dump(exclude=_DERIVED, exclude_defaults=True), "info": info}, b""
+    text = message.content.encode()
+    fields = message.model_dump(exclude=_DERIVED | {"content"}, exclude_defaults=True)
+    return {"message": fields, "info": info, _SIZE: len(text)}, text
 
 
-def _decode(item: dict[str, Any], response_class: type[BaseModel] | None) -> Generation:
+def _decode_all(
+    items: Sequence[dict[str, Any]], texts: bytes, response_class: type[BaseModel] | None
+) -> list[Generation]:
+    found, start = [], 0
+    for item in items:
+        n_bytes = item.get(_SIZE)
+        text = None if n_bytes is None else _text_at(texts, start, n_bytes)
+        found.append(_decode(item, text, response_class))
+        start += n_bytes or 0
+    if start != len(texts):
+        raise DecodeError("expected nothing after the texts of the generations")
+    return found
+
+
+def _text_at(texts: bytes, start: int, n_bytes: int) -> str:
+    text = texts[start : start + n_bytes]
+    if type(n_bytes) is not int or len(text) != n_bytes:
+        raise DecodeError("expected a text of the size that its generation names")
+    return text.decode()
+
+
+def _decode(item: dict[str, Any], text: str | None, response_class: type[BaseModel] | None) -> Generation:
     if "message" not in item:
-        return Generation(text=item["text"], generation_info=item["info"])
-    message = _plain_message(item["message"]) or AIMessage(**{"content": "", **item["message"]})
+        if text is None:
+            raise DecodeError("expected the text of a generation without a message")
+        return Generation(text=text, generation_info=item["info"])
+    fields = item["message"]
+    if text is not None:
+        fields["content"] = text
+    message = _plain_message(fields) or AIMessage(**{"content": "", **fields})
     restore_parsed(message, response_class)
     return _chat_generation(message, item["info"])
 
@@ -230,7 +288,10 @@ def _object(cls: type[BaseModel], source: Any) -> BaseModel:
 
 
 def _comparable(generation: Generation) -> Any:
+    """What two generations are compared by: pydantic would first make copies, and they are most of what that takes."""
     if not isinstance(generation, ChatGeneration) or not isinstance(generation.message, AIMessage):
         return generation
-    message = jsonable_message(generation.message).model_copy(update={"id": None})
-    return generation.model_copy(update={"message": message})
+    message = jsonable_message(generation.message)
+    values = {name: getattr(message, name) for name in type(message).model_fields if name != "id"}
+    extra = message.__pydantic_extra__ or {}
+    return type(generation), generation.text, generation.generation_info, type(message), values, extra

@@ -83,9 +83,9 @@ def _default_store(deadline: Deadline | None) -> Store:
     from cache.stores.embedded import default_directory, embedded_available  # noqa: PLC0415  not needed with a URL
 
     if not embedded_available():
-        _warn_once("no REDIS_URL, and no embedded server is installed: entries live in this process only")
+        warn_once("no REDIS_URL, and no embedded server is installed: entries live in this process only")
         return MemoryStore()
-    _warn_once(f"no REDIS_URL: entries live in an embedded server in {default_directory()}")
+    warn_once(f"no REDIS_URL: entries live in an embedded server in {default_directory()}")
     return _embedded_store(None, deadline)
 
 
@@ -102,5 +102,6 @@ def _embedded_store(directory: str | None, deadline: Deadline | None) -> Store:
 
 
 @functools.cache
-def _warn_once(message: str) -> None:
+def warn_once(message: str) -> None:
+    """Log a warning that is worth saying once in a process."""
     _log.warning(message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from langchain_core.stores import ByteStore
 from typing_extensions import override
@@ -14,7 +14,10 @@ from cache.closing import Closing
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
+    from cache.stores.blocks import Block
+
     Payload = bytes | memoryview
+    Holder = tuple[str, bytes]  # the key of an entry, and the token of who has its lease
     Tell = Callable[[Sequence[str] | None], None]
 
 
@@ -26,7 +29,7 @@ class Store(Closing, ByteStore):
     verb, not when it is built.
     """
 
-    gathers_reads: ClassVar[bool] = False
+    gathers_reads: bool = False
     """Whether reads that are asked for in one tick of a loop are better one: where each is a round trip."""
 
     @abstractmethod
@@ -41,6 +44,19 @@ class Store(Closing, ByteStore):
     @abstractmethod
     async def amget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
         """Asynchronous twin of `mget`."""
+
+    def mget_block(self, keys: Sequence[str], *, size_bytes: int) -> list[bytes | None] | Block:
+        """Read values as `mget` does, most likely all there and of one size: then a store may give them in one piece.
+
+        Args:
+            keys: what to read.
+            size_bytes: of each value.
+        """
+        return self.mget(keys, expect_bytes=len(keys) * size_bytes)
+
+    async def amget_block(self, keys: Sequence[str], *, size_bytes: int) -> list[bytes | None] | Block:
+        """Asynchronous twin of `mget_block`."""
+        return await self.amget(keys, expect_bytes=len(keys) * size_bytes)
 
     @abstractmethod
     def mset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
@@ -60,6 +76,32 @@ class Store(Closing, ByteStore):
     @abstractmethod
     async def amdelete(self, keys: Sequence[str]) -> None:
         """Asynchronous twin of `mdelete`."""
+
+    def replace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        """Write a value where the present one is `old`: where nobody has changed it since it was read.
+
+        A store that cannot have both done at once reads and then writes.
+
+        Args:
+            key: what is written.
+            old: what was read; `None` where there was nothing.
+            new: not empty.
+            ttl_s: as of `mset`.
+
+        Returns:
+            Whether it was written; it was not where there is another value meanwhile.
+        """
+        if self.mget([key]) != [old]:
+            return False
+        self.mset([(key, new)], ttl_s=ttl_s)
+        return True
+
+    async def areplace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        """Asynchronous twin of `replace`."""
+        if await self.amget([key]) != [old]:
+            return False
+        await self.amset([(key, new)], ttl_s=ttl_s)
+        return True
 
     @abstractmethod
     def mpeek(self, keys: Sequence[str], n_bytes: int) -> list[bytes | None]:
@@ -167,11 +209,13 @@ class Attempt:
 class LeasingStore(Store):
     """A store where it can be agreed on who computes the value of a key; a lease is no entry and no key of this store.
 
+    Of one key there are leases or replacements (`replace`), not both.
+
     Attributes:
         is_shared: whether other processes see it, so that there is something to agree on.
     """
 
-    is_shared: ClassVar[bool] = True
+    is_shared: bool = True
 
     @abstractmethod
     def acquire(self, key: str, token: bytes, *, life_ms: int) -> Attempt:
@@ -188,25 +232,25 @@ class LeasingStore(Store):
         """Asynchronous twin of `acquire`."""
 
     @abstractmethod
-    def renew(self, holders: Sequence[tuple[str, bytes]], *, life_ms: int) -> list[bool]:
-        """Have leases, by key and token, live anew; False for each that is not the holder's any more."""
+    def renew(self, holders: Sequence[Holder], *, life_ms: int) -> list[bool]:
+        """Have leases live anew; False for each that is not the holder's any more."""
 
     @abstractmethod
-    async def arenew(self, holders: Sequence[tuple[str, bytes]], *, life_ms: int) -> list[bool]:
+    async def arenew(self, holders: Sequence[Holder], *, life_ms: int) -> list[bool]:
         """Asynchronous twin of `renew`."""
 
     @abstractmethod
-    def release(self, holders: Sequence[tuple[str, bytes]]) -> None:
-        """Give back leases, by key and token; those of other holders stay."""
+    def release(self, holders: Sequence[Holder]) -> None:
+        """Give back leases; those of other holders stay."""
 
     @abstractmethod
-    async def arelease(self, holders: Sequence[tuple[str, bytes]]) -> None:
+    async def arelease(self, holders: Sequence[Holder]) -> None:
         """Asynchronous twin of `release`."""
 
     @abstractmethod
-    def settle(self, key: str, value: Payload, token: bytes, *, ttl_s: int) -> None:
-        """Write a value as `mset` does and give back its lease, in one round trip."""
+    def settle(self, key_value_pairs: Sequence[tuple[str, Payload]], holder: Holder, *, ttl_s: int) -> None:
+        """Write values as `mset` does and give back a lease, in one round trip; a lease that stays is no error."""
 
     @abstractmethod
-    async def asettle(self, key: str, value: Payload, token: bytes, *, ttl_s: int) -> None:
+    async def asettle(self, key_value_pairs: Sequence[tuple[str, Payload]], holder: Holder, *, ttl_s: int) -> None:
         """Asynchronous twin of `settle`."""

@@ -10,63 +10,42 @@ import asyncio
 import os
 import time
 from concurrent.futures import wait
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
-from redis import exceptions as redis_errors
 from typing_extensions import override
 
 from cache.deadline import Deadline
 from cache.errors import (
     ConfigurationError,
-    PartialFailureError,
     StoreConnectionError,
     StoreError,
     StoreResponseError,
     StoreTimeoutError,
 )
 from cache.stores import commands
-from cache.stores.base import TrackedStore
+from cache.stores.asking import Answer, Asking, note_losses, raise_any, settled
+from cache.stores.base import Attempt, LeasingStore, TrackedStore
 from cache.stores.connections import Endpoint, again, translated
+from cache.stores.leasing import acquired, acquiring, releasing, renewing, replacing, settling, was_done
 from cache.stores.links import Link, within
 from cache.stores.merging import merged_info
-from cache.stores.slots import Address, SlotMap, grouped, slot_of
 from cache.stores.topology import Topology
 from cache.stores.tracking import ClusterTracking
 from cache.stores.urls import ServersUrl
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
     from concurrent.futures import Future
 
-    from cache.stores.base import Payload, Tell
+    from cache.stores.asking import Asked, Got
+    from cache.stores.base import Holder, Payload, Tell
     from cache.stores.commands import Command
+    from cache.stores.slots import Address, SlotMap
 
-    Asked = dict[Address, list[Command]]
-    Got = dict[Address, list[Any] | StoreError]
-
-T = TypeVar("T")
 _DEFAULT_PORT = 6379
-_MOST_HOPS = 5
-_ASKING: Command = ("ASKING",)
-_LOSSES = (StoreConnectionError, StoreTimeoutError, redis_errors.ClusterDownError)
 
 
-class Answer(NamedTuple):
-    """What became of one command.
-
-    Attributes:
-        server: who was asked last; empty where no server is known for the key.
-        reply: the reply, an error of the server among them, or why there is none.
-    """
-
-    server: str
-    reply: Any
-
-
-_NOT_YET = Answer("", None)
-
-
-class ClusterStore(TrackedStore):
+class ClusterStore(LeasingStore, TrackedStore):
     """Entries on the servers of a cluster.
 
     Args:
@@ -146,7 +125,7 @@ class ClusterStore(TrackedStore):
                 [answer] = self._tell({address: [commands.scan(cursor, prefix)]}, self._expiry(0))
                 cursor, keys = _scanned(answer, failures)
                 yield from commands.unseen(keys, seen)
-        _raise_any(failures, n_done=len(seen))
+        raise_any(failures, n_done=len(seen))
 
     @override
     async def ayield_keys(self, *, prefix: str | None = None) -> AsyncIterator[str]:
@@ -158,7 +137,7 @@ class ClusterStore(TrackedStore):
                 cursor, keys = _scanned(answer, failures)
                 for key in commands.unseen(keys, seen):
                     yield key
-        _raise_any(failures, n_done=len(seen))
+        raise_any(failures, n_done=len(seen))
 
     @override
     def ping(self) -> None:
@@ -183,7 +162,7 @@ class ClusterStore(TrackedStore):
 
     @override
     def ping_server(self, server: str) -> None:
-        """Return when a server answers, or holds no slot any more; look for its successor when it does not.
+        """Return when a server serves, or holds no slot any more; look for its successor when it does not.
 
         The server without a name is there when a server is known for every slot.
         """
@@ -194,7 +173,7 @@ class ClusterStore(TrackedStore):
             return
         address = next((one for one in self._map(expires_s).addresses() if str(one) == server), None)
         if address is not None:
-            settled(self._tell({address: commands.PING}, expires_s), _expect_pong)
+            settled(self._tell({address: commands.PING_MEMBER}, expires_s), commands.expect_member)
 
     @override
     def info(self) -> dict[str, str]:
@@ -208,6 +187,56 @@ class ClusterStore(TrackedStore):
         expires_s = self._expiry(0)
         addresses = (await self._amap(expires_s)).addresses()
         return _merged(await self._atell(dict.fromkeys(addresses, commands.INFO), expires_s))
+
+    @override
+    def acquire(self, key: str, token: bytes, *, life_ms: int) -> Attempt:
+        asked = acquiring(key, token, life_ms)
+        return acquired(settled(self._ask([key] * len(asked), asked, 0), commands.value_of), token)
+
+    @override
+    async def aacquire(self, key: str, token: bytes, *, life_ms: int) -> Attempt:
+        asked = acquiring(key, token, life_ms)
+        return acquired(settled(await self._aask([key] * len(asked), asked, 0), commands.value_of), token)
+
+    @override
+    def renew(self, holders: Sequence[Holder], *, life_ms: int) -> list[bool]:
+        keys = [key for key, _ in holders]
+        return _confirmed(settled(self._ask(keys, renewing(holders, life_ms), 0), was_done))
+
+    @override
+    async def arenew(self, holders: Sequence[Holder], *, life_ms: int) -> list[bool]:
+        keys = [key for key, _ in holders]
+        return _confirmed(settled(await self._aask(keys, renewing(holders, life_ms), 0), was_done))
+
+    @override
+    def release(self, holders: Sequence[Holder]) -> None:
+        settled(self._ask([key for key, _ in holders], releasing(holders), 0), was_done)
+
+    @override
+    async def arelease(self, holders: Sequence[Holder]) -> None:
+        settled(await self._aask([key for key, _ in holders], releasing(holders), 0), was_done)
+
+    @override
+    def settle(self, key_value_pairs: Sequence[tuple[str, Payload]], holder: Holder, *, ttl_s: int) -> None:
+        keys, size_bytes = _keys_and_size(key_value_pairs)
+        asked = settling(key_value_pairs, holder, ttl_s)
+        settled(self._ask([*keys, holder[0]], asked, size_bytes)[:-1], _expect_ok)
+
+    @override
+    async def asettle(self, key_value_pairs: Sequence[tuple[str, Payload]], holder: Holder, *, ttl_s: int) -> None:
+        keys, size_bytes = _keys_and_size(key_value_pairs)
+        asked = settling(key_value_pairs, holder, ttl_s)
+        settled((await self._aask([*keys, holder[0]], asked, size_bytes))[:-1], _expect_ok)
+
+    @override
+    def replace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        answers = self._ask([key], replacing(key, old, new, ttl_s), len(old or b"") + len(new))
+        return _confirmed(settled(answers, was_done))[0]
+
+    @override
+    async def areplace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        answers = await self._aask([key], replacing(key, old, new, ttl_s), len(old or b"") + len(new))
+        return _confirmed(settled(answers, was_done))[0]
 
     @override
     def track(self, tell: Tell) -> ClusterTracking:
@@ -333,128 +362,8 @@ class ClusterStore(TrackedStore):
         return self._topology.map
 
 
-class Asking:
-    """Sends one command for each key to the server that holds it, and on to where servers send it.
-
-    MOVED is taken note of for later operations; ASK, of a slot that is being moved, holds for this one.
-
-    Args:
-        topology: is told what servers say of it.
-        found: the map to start with.
-        keys: what is asked for.
-        asked: one command for each.
-
-    Attributes:
-        answers: what became of each command, in order.
-    """
-
-    def __init__(self, topology: Topology, found: SlotMap, keys: Sequence[str], asked: Sequence[Command]) -> None:
-        self._topology = topology
-        self._asked = asked
-        self._n_hops = 0
-        owners = [found.owner(key) for key in keys]
-        self.answers = [
-            _NOT_YET if owner is not None else _unheld(key) for key, owner in zip(keys, owners, strict=True)
-        ]
-        if None in owners:
-            topology.ask_for_refresh()
-        self._to_ask = [_Part(position, owner) for position, owner in enumerate(owners) if owner is not None]
-
-    def next(self) -> Asked:
-        """What each server is to be sent now; nothing when all is answered, or was sent on too often."""
-        if self._n_hops == _MOST_HOPS:
-            return {}
-        self._n_hops += 1
-        self._groups = {address: [self._to_ask[n] for n in group] for address, group in _by_server(self._to_ask)}
-        return {address: _pipeline(parts, self._asked) for address, parts in self._groups.items()}
-
-    def take(self, got: Got) -> None:
-        """Take what each server answered."""
-        self._to_ask = []
-        for address, parts in self._groups.items():
-            replies = _replies(parts, got[address])
-            _note_losses(replies, self._topology)
-            for part, reply in zip(parts, replies, strict=True):
-                self.answers[part.position] = Answer(str(address), reply)
-                if isinstance(reply, redis_errors.AskError):  # and MOVED, which is one
-                    self._to_ask.append(_redirected(part, reply, self._topology))
-
-
-class _Part(NamedTuple):
-    position: int
-    address: Address
-    is_asking: bool = False
-
-
-def _by_server(parts: Sequence[_Part]) -> Iterable[tuple[Address, list[int]]]:
-    return grouped([part.address for part in parts]).items()
-
-
-def _pipeline(parts: Sequence[_Part], asked: Sequence[Command]) -> list[Command]:
-    return [one for part in parts for one in ([_ASKING] * part.is_asking + [asked[part.position]])]
-
-
-def _replies(parts: Sequence[_Part], got: list[Any] | StoreError) -> list[Any]:
-    """The reply to each command, or the same error for all; those to ASKING are left out."""
-    if isinstance(got, StoreError):
-        return [got] * len(parts)
-    replies = iter(got)
-    return [(next(replies), next(replies))[1] if part.is_asking else next(replies) for part in parts]
-
-
-def _redirected(part: _Part, error: redis_errors.AskError, topology: Topology) -> _Part:
-    target = Address(error.host or part.address.host, error.port)
-    if isinstance(error, redis_errors.MovedError):
-        topology.moved(error.slot_id, target)
-        return _Part(part.position, target)
-    return _Part(part.position, target, is_asking=True)
-
-
-def _note_losses(replies: Sequence[Any], topology: Topology) -> None:
-    """Look for who has taken the place of a server that is gone."""
-    if any(isinstance(reply, _LOSSES) for reply in replies):
-        topology.ask_for_refresh()
-
-
-def _unheld(key: str) -> Answer:
-    return Answer("", StoreResponseError(f"no known server holds slot {slot_of(key)}", reason="cluster_down"))
-
-
-def settled(answers: Sequence[Answer], interpret: Callable[[Any], T]) -> list[T | None]:
-    """What the answers mean, in order.
-
-    That nobody serves a slot, or the cluster, is not the failure of the server that says so.
-
-    Raises:
-        StoreError: the one server that was asked failed, and did nothing.
-        PartialFailureError: some servers failed, and something was done.
-    """
-    values: list[T | None] = []
-    failures: dict[str, StoreError] = {}
-    n_done = 0
-    for server, reply in answers:
-        try:
-            if isinstance(reply, StoreError):
-                raise reply
-            values.append(interpret(reply))
-            n_done += 1
-        except StoreError as error:
-            values.append(None)
-            error.server = "" if isinstance(reply, redis_errors.ClusterDownError) else server
-            failures.setdefault(error.server, error)
-    _raise_any(list(failures.values()), n_done=n_done, values=values)
-    return values
-
-
-def _raise_any(failures: Sequence[StoreError], *, n_done: int, values: Sequence[Any] = ()) -> None:
-    if len(failures) == 1 and not n_done:
-        raise failures[0]
-    if failures:
-        raise PartialFailureError.of(failures, values=values, n_done=n_done)
-
-
 def _told(got: Got, topology: Topology) -> list[Answer]:
-    _note_losses(list(got.values()), topology)
+    note_losses(list(got.values()), topology)
     return [Answer(str(address), replies) for address, replies in got.items()]
 
 
@@ -487,6 +396,10 @@ def _scanned(answer: Answer, failures: list[StoreError]) -> tuple[bytes | None, 
 
 def _merged(answers: Sequence[Answer]) -> dict[str, str]:
     return merged_info([one for one in settled(answers, commands.info) if one is not None])
+
+
+def _confirmed(are_done: Sequence[bool | None]) -> list[bool]:
+    return [is_done is True for is_done in are_done]  # there is no None without error
 
 
 def _keys_and_size(pairs: Sequence[tuple[str, Payload]]) -> tuple[list[str], int]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _SCAN_COUNT = 1000
 INFO: list[Command] = [("INFO",), ("DBSIZE",)]
 PING: list[Command] = [("PING",)]
+PING_MEMBER: list[Command] = [*PING, ("CLUSTER", "INFO")]
 OK, PONG = (b"OK",), (b"PONG",)
 _VALUE_TYPES = {bytes, type(None)}
 
@@ -119,6 +120,17 @@ def scanned(replies: Sequence[Any]) -> tuple[bytes, list[bytes]]:
             return cursor, keys
         case _:
             raise unexpected(replies)
+
+
+def expect_member(replies: Sequence[Any]) -> None:
+    """Raise a `StoreError` unless a server of a cluster answers, and takes the cluster for one that it may serve.
+
+    One that has lost touch with most others answers PING and refuses all else.
+    """
+    pong, state = replies
+    expect([pong], PONG)
+    if isinstance(state, bytes) and b"cluster_state:fail" in state:
+        raise StoreResponseError("the server takes the cluster for down", reason="cluster_down")
 
 
 def unseen(keys: Sequence[bytes], seen: set[str]) -> Iterator[str]:

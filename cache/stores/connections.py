@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import redis
 import redis.asyncio
 from redis import exceptions as redis_errors
-from redis._parsers import BaseParser
 from redis.asyncio import connection as async_connection
 from redis.backoff import NoBackoff
+from redis.connection import DefaultParser
 
 from cache.errors import (
     ConfigurationError,
@@ -57,13 +57,14 @@ ERROR_TABLE: dict[type[BaseException], tuple[type[StoreError], str]] = {
     redis_errors.MasterDownError: (StoreResponseError, "cluster_down"),
     redis_errors.AskError: (StoreResponseError, "cluster"),
     redis_errors.MovedError: (StoreResponseError, "cluster"),
-    redis_errors.TryAgainError: (StoreResponseError, "cluster"),
+    redis_errors.TryAgainError: (StoreResponseError, "try_again"),
     redis_errors.RedisClusterException: (StoreResponseError, "cluster"),
     redis_errors.ChildDeadlockedError: (StoreConnectionError, "fork"),
     redis_errors.IncorrectPolicyType: (StoreError, "client"),
     OSError: (StoreConnectionError, "connection"),
     TimeoutError: (StoreTimeoutError, "timeout"),
 }
+_READS_ALONE = "only accepts read commands"
 _REASON_BY_CODE = {"MISCONF": "read_only", "WRONGTYPE": "wrong_type", "NOREPLICAS": "read_only"}
 
 
@@ -75,6 +76,8 @@ def to_store_error(error: BaseException) -> StoreError:
     message = str(error) or type(error).__name__
     if type(error) is redis_errors.ResponseError:
         reason = _REASON_BY_CODE.get(message.split(" ", 1)[0], reason)
+    if type(error) is redis_errors.ClusterDownError and _READS_ALONE in message:
+        reason = "read_only"
     match error.__cause__ or error.__context__:
         case ConnectionRefusedError():
             reason = "refused"
@@ -169,7 +172,7 @@ class DeadlineConnection:
     def wire(self) -> Wire | None:
         """What its commands are exchanged on, once it is connected; `None` for a stand-in."""
         if self._wire is None and self._deadline_socket is not None:
-            self._wire = Wire(self._deadline_socket.sock, BaseParser.parse_error)
+            self._wire = Wire(self._deadline_socket.sock, DefaultParser.parse_error)
         return self._wire
 
     def can_read(self, timeout: float = 0) -> bool:

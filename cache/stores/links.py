@@ -43,14 +43,16 @@ class Link:
         self.endpoint = endpoint
         self._is_retired = False
         self._threads: ThreadPoolExecutor | None = None
+        self._sync_pool: SyncPool
         self._forget_connections()
 
-    def exchange(self, commands: Sequence[Command], expires_s: float) -> list[Any]:
+    def exchange(self, commands: Sequence[Command], expires_s: float, *, block_bytes: int = 0) -> list[Any]:
         """Send commands in one go and read a reply for each; the error of a single command is its reply.
 
         Args:
             commands: what to send; none touches nothing.
             expires_s: when to give up, on the monotonic clock.
+            block_bytes: see `Wire.exchange`.
 
         Raises:
             StoreError: the server could not be asked, or did not answer all in time.
@@ -60,7 +62,7 @@ class Link:
         self._mind_fork()
         try:
             with translated():
-                return self._talk(commands, expires_s)
+                return self._talk(commands, expires_s, block_bytes)
         except StoreTimeoutError:
             if self.endpoint.moves:  # whoever hangs may have been replaced: the next connection leads to its successor
                 self._sync_pool.discard_idle()
@@ -103,7 +105,8 @@ class Link:
             StoreError: none could be made, or not in time.
         """
         self._mind_fork()
-        self._sync_pool.give(self._sync_pool.take(time.monotonic() + allowed_s)[0])
+        pool = self._sync_pool
+        pool.give(pool.take(time.monotonic() + allowed_s)[0])
 
     async def await_until_connected(self, allowed_s: float) -> None:
         """Asynchronous twin of `wait_until_connected`."""
@@ -116,9 +119,11 @@ class Link:
         return None
 
     def close(self) -> None:
-        """Give back what is idle and not of an event loop. The link can be used again afterwards."""
+        """Give back what is idle and not of an event loop, and the rest after its use. The link can be used again."""
         self._mind_fork()
-        self._sync_pool.close()
+        pool = self._sync_pool
+        self._sync_pool = SyncPool(self.endpoint)
+        pool.close()
         threads, self._threads = self._threads, None
         if threads is not None:
             threads.shutdown(wait=False)
@@ -150,12 +155,12 @@ class Link:
             _inherited.append((self._sync_pool, self._async_pools, self._threads))
             self._forget_connections()
 
-    def _talk(self, commands: Sequence[Command], expires_s: float) -> list[Any]:
+    def _talk(self, commands: Sequence[Command], expires_s: float, block_bytes: int) -> list[Any]:
         pool = self._sync_pool
         while True:
             connection, is_used = pool.take(expires_s)
             try:
-                replies = exchange_on(connection, commands, expires_s)
+                replies = exchange_on(connection, commands, expires_s, block_bytes=block_bytes)
             except BaseException as error:
                 pool.discard(connection)
                 if not _is_lost(error):
@@ -265,11 +270,11 @@ def _is_lost(error: BaseException) -> bool:
     return type(error) is redis_errors.ConnectionError
 
 
-def exchange_on(connection: Any, commands: Sequence[Command], expires_s: float) -> list[Any]:
+def exchange_on(connection: Any, commands: Sequence[Command], expires_s: float, *, block_bytes: int = 0) -> list[Any]:
     """Send commands on a connection in one go and read a reply for each; the error of a single one is its reply."""
     wire = connection.wire()
     if wire is not None:
-        replies: list[Any] = wire.exchange(commands, expires_s)
+        replies: list[Any] = wire.exchange(commands, expires_s, block_bytes=block_bytes)
         return replies
     connection.send_packed_command([b"".join(pack(commands))], check_health=False)
     return [_read(connection) for _ in commands]

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
 from cache.clock import Clock, SystemClock
+from cache.forking import ForkLock
 from cache.stores.base import Attempt, LeasingStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from cache.stores.base import Payload
+    from cache.stores.base import Holder, Payload
 
 DEFAULT_MAX_BYTES = 256 * 2**20
 
@@ -27,7 +27,7 @@ class MemoryStore(LeasingStore):
         clock: where the time comes from.
     """
 
-    is_shared: ClassVar[bool] = False
+    is_shared = False
 
     def __init__(self, *, max_bytes: int = DEFAULT_MAX_BYTES, clock: Clock | None = None) -> None:
         self._max_bytes = max_bytes
@@ -35,7 +35,7 @@ class MemoryStore(LeasingStore):
         self._entries: OrderedDict[str, tuple[bytes, float | None]] = OrderedDict()
         self._leases: dict[str, tuple[bytes, float]] = {}
         self._size_bytes = 0
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
 
     @override
     def mget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
@@ -44,14 +44,8 @@ class MemoryStore(LeasingStore):
 
     @override
     def mset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
-        expires_s = None if ttl_s is None else self._clock.monotonic_s() + ttl_s
         with self._lock:
-            for key, value in key_value_pairs:
-                self._drop(key)
-                self._entries[key] = (bytes(value), expires_s)
-                self._size_bytes += len(key) + len(value)
-            while self._size_bytes > self._max_bytes and self._entries:
-                self._drop(next(iter(self._entries)))
+            self._write(key_value_pairs, ttl_s)
 
     @override
     def mdelete(self, keys: Sequence[str]) -> None:
@@ -112,7 +106,7 @@ class MemoryStore(LeasingStore):
         return self.acquire(key, token, life_ms=life_ms)
 
     @override
-    def renew(self, holders: Sequence[tuple[str, bytes]], *, life_ms: int) -> list[bool]:
+    def renew(self, holders: Sequence[Holder], *, life_ms: int) -> list[bool]:
         expires_s = self._clock.monotonic_s() + life_ms / 1000
         with self._lock:
             are_held = [self._holds(key, token) for key, token in holders]
@@ -121,28 +115,49 @@ class MemoryStore(LeasingStore):
             return are_held
 
     @override
-    async def arenew(self, holders: Sequence[tuple[str, bytes]], *, life_ms: int) -> list[bool]:
+    async def arenew(self, holders: Sequence[Holder], *, life_ms: int) -> list[bool]:
         return self.renew(holders, life_ms=life_ms)
 
     @override
-    def release(self, holders: Sequence[tuple[str, bytes]]) -> None:
+    def release(self, holders: Sequence[Holder]) -> None:
         with self._lock:
             for key, token in holders:
                 if self._holds(key, token):
                     del self._leases[key]
 
     @override
-    async def arelease(self, holders: Sequence[tuple[str, bytes]]) -> None:
+    async def arelease(self, holders: Sequence[Holder]) -> None:
         self.release(holders)
 
     @override
-    def settle(self, key: str, value: Payload, token: bytes, *, ttl_s: int) -> None:
-        self.mset([(key, value)], ttl_s=ttl_s)
-        self.release([(key, token)])
+    def settle(self, key_value_pairs: Sequence[tuple[str, Payload]], holder: Holder, *, ttl_s: int) -> None:
+        self.mset(key_value_pairs, ttl_s=ttl_s)
+        self.release([holder])
 
     @override
-    async def asettle(self, key: str, value: Payload, token: bytes, *, ttl_s: int) -> None:
-        self.settle(key, value, token, ttl_s=ttl_s)
+    async def asettle(self, key_value_pairs: Sequence[tuple[str, Payload]], holder: Holder, *, ttl_s: int) -> None:
+        self.settle(key_value_pairs, holder, ttl_s=ttl_s)
+
+    @override
+    def replace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        with self._lock:
+            if self._read(key) != old:
+                return False
+            self._write([(key, new)], ttl_s)
+            return True
+
+    @override
+    async def areplace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        return self.replace(key, old, new, ttl_s=ttl_s)
+
+    def _write(self, pairs: Sequence[tuple[str, Payload]], ttl_s: int | None) -> None:
+        expires_s = None if ttl_s is None else self._clock.monotonic_s() + ttl_s
+        for key, value in pairs:
+            self._drop(key)
+            self._entries[key] = (bytes(value), expires_s)
+            self._size_bytes += len(key) + len(value)
+        while self._size_bytes > self._max_bytes and self._entries:
+            self._drop(next(iter(self._entries)))
 
     def _holds(self, key: str, token: bytes) -> bool:
         holder, expires_s = self._leases.get(key, (None, 0.0))

@@ -43,6 +43,7 @@ class SyncPool:
         self._n_waiting = 0
         self._n_failures = 0
         self._failure: StoreError | None = None
+        self._is_closed = False
 
     def take(self, expires_s: float) -> tuple[Any, bool]:
         """A connection, and whether it has been used before.
@@ -65,6 +66,7 @@ class SyncPool:
             self._idle.append(connection)
             if self._n_waiting:
                 self._changed.notify()
+            self._drop_unwanted()
 
     def discard(self, connection: Any) -> None:
         """Close a connection that must not be used again."""
@@ -82,8 +84,14 @@ class SyncPool:
             self.discard(connection)
 
     def close(self) -> None:
-        """Close what is idle; what is in use is closed by who uses it."""
-        self.discard_idle()
+        """Close what is idle, and what is in use or being made as soon as nobody waits for it."""
+        with self._changed:
+            self._is_closed = True
+            self.discard_idle()
+
+    def _drop_unwanted(self) -> None:
+        if self._is_closed and not self._n_waiting:
+            self.discard_idle()
 
     def _take_idle(self) -> Any | None:
         while self._idle:
@@ -111,6 +119,7 @@ class SyncPool:
             return self._idle.pop(), False
         finally:
             self._n_waiting -= 1
+            self._drop_unwanted()
 
     def _start_making(self) -> None:
         if self._n_making < self._n_waiting and self._n_open < self._max_connections:
@@ -129,6 +138,7 @@ class SyncPool:
             if connection is not None:
                 self._idle.append(connection)
                 self._changed.notify()
+                self._drop_unwanted()
             else:
                 self._n_open -= 1
                 self._n_failures += 1

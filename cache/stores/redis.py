@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from cache.deadline import Deadline
 from cache.stores.base import Attempt, LeasingStore, TrackedStore
+from cache.stores.blocks import Block
 from cache.stores.commands import (
     INFO,
     OK,
@@ -24,18 +25,22 @@ from cache.stores.commands import (
     scanned,
     sets,
     unseen,
+    value_of,
     values,
 )
-from cache.stores.leasing import acquired, acquiring, are_held, releasing, renewing
+from cache.stores.leasing import acquired, acquiring, releasing, renewing, replacing, settling, was_done
 from cache.stores.links import Link
 from cache.stores.tracking import ALIVE, PRIMARY, ServerTracking
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
-    from cache.stores.base import Payload, Tell
+    from cache.stores.base import Holder, Payload, Tell
     from cache.stores.commands import Command
     from cache.stores.connections import Connector
+
+
+_FEWEST_IN_BLOCK = 2  # a single value is a copy less of what is small
 
 
 class RedisStore(LeasingStore, TrackedStore):
@@ -76,6 +81,13 @@ class RedisStore(LeasingStore, TrackedStore):
     @override
     async def amget(self, keys: Sequence[str], *, expect_bytes: int = 0) -> list[bytes | None]:
         return values(await self._aexchange([("MGET", *keys)], expect_bytes), len(keys)) if keys else []
+
+    @override
+    def mget_block(self, keys: Sequence[str], *, size_bytes: int) -> list[bytes | None] | Block:
+        if len(keys) < _FEWEST_IN_BLOCK:
+            return self.mget(keys, expect_bytes=len(keys) * size_bytes)
+        [reply] = self._exchange([("MGET", *keys)], len(keys) * size_bytes, block_bytes=size_bytes)
+        return reply if isinstance(reply, Block) else values([reply], len(keys))
 
     @override
     def mset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
@@ -150,37 +162,47 @@ class RedisStore(LeasingStore, TrackedStore):
 
     @override
     def acquire(self, key: str, token: bytes, *, life_ms: int) -> Attempt:
-        return acquired(self._exchange(acquiring(key, token, life_ms), 0), token)
+        return acquired([value_of(reply) for reply in self._exchange(acquiring(key, token, life_ms), 0)], token)
 
     @override
     async def aacquire(self, key: str, token: bytes, *, life_ms: int) -> Attempt:
-        return acquired(await self._aexchange(acquiring(key, token, life_ms), 0), token)
+        return acquired([value_of(reply) for reply in await self._aexchange(acquiring(key, token, life_ms), 0)], token)
 
     @override
-    def renew(self, holders: Sequence[tuple[str, bytes]], *, life_ms: int) -> list[bool]:
-        return are_held(self._exchange(renewing(holders, life_ms), 0))
+    def renew(self, holders: Sequence[Holder], *, life_ms: int) -> list[bool]:
+        return [was_done(reply) for reply in self._exchange(renewing(holders, life_ms), 0)]
 
     @override
-    async def arenew(self, holders: Sequence[tuple[str, bytes]], *, life_ms: int) -> list[bool]:
-        return are_held(await self._aexchange(renewing(holders, life_ms), 0))
+    async def arenew(self, holders: Sequence[Holder], *, life_ms: int) -> list[bool]:
+        return [was_done(reply) for reply in await self._aexchange(renewing(holders, life_ms), 0)]
 
     @override
-    def release(self, holders: Sequence[tuple[str, bytes]]) -> None:
-        are_held(self._exchange(releasing(holders), 0))
+    def release(self, holders: Sequence[Holder]) -> None:
+        expect(self._exchange(releasing(holders), 0), (0, 1))
 
     @override
-    async def arelease(self, holders: Sequence[tuple[str, bytes]]) -> None:
-        are_held(await self._aexchange(releasing(holders), 0))
+    async def arelease(self, holders: Sequence[Holder]) -> None:
+        expect(await self._aexchange(releasing(holders), 0), (0, 1))
 
     @override
-    def settle(self, key: str, value: Payload, token: bytes, *, ttl_s: int) -> None:
-        commands = sets([(key, value)], ttl_s) + releasing([(key, token)])
-        expect(self._exchange(commands, len(value))[:1], OK)  # a lease that stays ends by itself
+    def settle(self, key_value_pairs: Sequence[tuple[str, Payload]], holder: Holder, *, ttl_s: int) -> None:
+        size_bytes = sum(len(value) for _, value in key_value_pairs)
+        expect(self._exchange(settling(key_value_pairs, holder, ttl_s), size_bytes)[:-1], OK)
 
     @override
-    async def asettle(self, key: str, value: Payload, token: bytes, *, ttl_s: int) -> None:
-        commands = sets([(key, value)], ttl_s) + releasing([(key, token)])
-        expect((await self._aexchange(commands, len(value)))[:1], OK)
+    async def asettle(self, key_value_pairs: Sequence[tuple[str, Payload]], holder: Holder, *, ttl_s: int) -> None:
+        size_bytes = sum(len(value) for _, value in key_value_pairs)
+        expect((await self._aexchange(settling(key_value_pairs, holder, ttl_s), size_bytes))[:-1], OK)
+
+    @override
+    def replace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        [reply] = self._exchange(replacing(key, old, new, ttl_s), len(old or b"") + len(new))
+        return was_done(reply)
+
+    @override
+    async def areplace(self, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        [reply] = await self._aexchange(replacing(key, old, new, ttl_s), len(old or b"") + len(new))
+        return was_done(reply)
 
     @override
     def track(self, tell: Tell) -> ServerTracking:
@@ -212,11 +234,12 @@ class RedisStore(LeasingStore, TrackedStore):
         self._has_msetex = self._has_msetex and not lacks
         return lacks
 
-    def _exchange(self, commands: Sequence[Command], size_bytes: int) -> list[Any]:
+    def _exchange(self, commands: Sequence[Command], size_bytes: int, *, block_bytes: int = 0) -> list[Any]:
         if self._first_wait_s and commands:
             self._link.wait_until_connected(self._first_wait_s)
             self._first_wait_s = 0.0
-        return self._link.exchange(commands, time.monotonic() + self._deadline.allowed_s(size_bytes))
+        expires_s = time.monotonic() + self._deadline.allowed_s(size_bytes)
+        return self._link.exchange(commands, expires_s, block_bytes=block_bytes)
 
     async def _aexchange(self, commands: Sequence[Command], size_bytes: int) -> list[Any]:
         """Asynchronous twin of `_exchange`."""

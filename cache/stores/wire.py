@@ -11,10 +11,14 @@ import select
 import socket
 import ssl
 import time
+from bisect import bisect
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import hiredis
 from redis import exceptions as redis_errors
+
+from cache.stores.blocks import BlockReply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,7 +40,7 @@ def pack(commands: Sequence[Command]) -> list[bytes | memoryview]:
     if not any(memoryview in map(type, command) for command in commands):
         return [b"".join([hiredis.pack_command(command) for command in commands])]  # type: ignore[arg-type]  # means tuple[..., ...]
     parts: list[bytes | memoryview] = []
-    small: list[bytes] = []
+    small: list[bytes] = []  # what stands before the next view
     for command in commands:
         small.append(b"*%d\r\n" % len(command))
         for part in command:
@@ -45,7 +49,7 @@ def pack(commands: Sequence[Command]) -> list[bytes | memoryview]:
                 parts += (b"".join(small), part if part.format == "B" else part.cast("B"))
                 small = [b"\r\n"]
             else:
-                data = _as_bytes(part)
+                data = part.encode() if type(part) is str else _as_bytes(part)
                 small.append(b"$%d\r\n%b\r\n" % (len(data), data))
     parts.append(b"".join(small))
     return parts
@@ -55,6 +59,13 @@ def _as_bytes(part: str | bytes | int | memoryview) -> bytes:
     if isinstance(part, str):
         return part.encode()
     return b"%d" % part if isinstance(part, int) else bytes(part)
+
+
+def _some(n_bytes: int) -> int:
+    """How many bytes have come; none means that the other side has closed the connection."""
+    if not n_bytes:
+        raise redis_errors.ConnectionError("Connection closed by server.")
+    return n_bytes
 
 
 class Wire:
@@ -87,12 +98,14 @@ class Wire:
             return True
         return self._reader.has_data() or bool(self._poll.poll(0))
 
-    def exchange(self, commands: Sequence[Command], expires_s: float) -> list[Any]:
+    def exchange(self, commands: Sequence[Command], expires_s: float, *, block_bytes: int = 0) -> list[Any]:
         """Send commands in one go and read a reply for each; the error of a single one is its reply.
 
         Args:
             commands: what to send.
             expires_s: when to give up, on the monotonic clock.
+            block_bytes: the size of each value, where a single MGET most likely finds all keys; its reply is then a
+                `Block`, which was received where it lies.
 
         Raises:
             TimeoutError: not all was done in time.
@@ -101,6 +114,8 @@ class Wire:
         """
         try:
             self._send(pack(commands), expires_s)
+            if block_bytes and self._takes_parts:
+                return [self._read_block(BlockReply(len(commands[0]) - 1, block_bytes), expires_s)]
             return [self._read(expires_s) for _ in commands]
         except TimeoutError:
             raise
@@ -133,21 +148,28 @@ class Wire:
         at = 0
         while at < len(parts):
             self._limit(expires_s)
-            n_sent = self._sock.sendmsg(parts[at : at + _MOST_PARTS])
-            while at < len(parts) and n_sent >= len(parts[at]):
-                n_sent -= len(parts[at])
-                at += 1
-            if n_sent:
-                parts[at] = memoryview(parts[at])[n_sent:]
+            some = parts[at : at + _MOST_PARTS]
+            n_sent = self._sock.sendmsg(some)
+            ends = list(accumulate(map(len, some), initial=0))
+            n_done = bisect(ends, n_sent) - 1
+            at += n_done
+            if n_sent > ends[n_done]:
+                parts[at] = memoryview(parts[at])[n_sent - ends[n_done] :]
         return None
+
+    def _read_block(self, reply: BlockReply, expires_s: float) -> Any:
+        while not reply.is_complete:
+            self._limit(expires_s)
+            if not reply.take(_some(self._sock.recvmsg_into(reply.next_parts())[0])):
+                self._reader.feed(reply.received())
+                return self._read(expires_s)
+        return reply.block
 
     def _read(self, expires_s: float) -> Any:
         reader = self._reader
         while (reply := reader.gets()) is _NOT_YET:
             self._limit(expires_s)
-            n_bytes = self._sock.recv_into(self._buffer)
-            if not n_bytes:
-                raise redis_errors.ConnectionError("Connection closed by server.")
+            n_bytes = _some(self._sock.recv_into(self._buffer))
             reader.feed(self._buffer, 0, n_bytes)  # type: ignore[arg-type]  # takes any buffer
         if isinstance(reply, redis_errors.ConnectionError):  # such as of a server that is still loading
             raise reply

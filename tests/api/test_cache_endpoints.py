@@ -13,7 +13,7 @@ from typing_extensions import override
 from agent.api import backend, create_app
 from cache import MemoryStore
 from cache.admin import Admin
-from cache.keys import Kind
+from cache.keys import CACHED_KINDS, Kind
 from tests.api.conftest import make_services
 from tests.api.serving import ADMIN, PATIENCE_S, TOKEN, problem
 
@@ -36,6 +36,7 @@ TTLS = {
     "health": 10,
     "tool_result": 3600,
     "node_result": 3600,
+    "corpus": 604800,
 }
 
 
@@ -73,6 +74,16 @@ def test_stats_have_the_documented_shape(own_api: httpx.Client) -> None:
     assert stats["key_counts"] == FILLED
     assert stats["is_exact"] is True
     assert stats["cache_ttl_settings"] == TTLS
+
+
+def test_stats_add_up_what_processes_have_counted(clean_redis: str, serve: Serve) -> None:
+    """What one process has counted and written is part of what another one answers."""
+    with make_services(clean_redis) as gone:
+        fill(serve(create_app(gone)))
+    with make_services(clean_redis) as services:
+        found = serve(create_app(services)).get(f"{CACHE}/stats").json()["cache_stats"]["usage"]
+    assert (found["n_processes"], found["stored"]) == (1, 7)
+    assert 0 < found["hit_ratio"] < 1
 
 
 def test_stats_of_too_many_keys_are_an_estimate_that_says_so(
@@ -163,7 +174,7 @@ def test_health_of_a_cache_that_is_off(serve: Serve, redis_url: str) -> None:
         assert api.get("/readyz").json() == {"status": "ready", "cache": "off"}
 
 
-@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("kind", CACHED_KINDS)
 def test_clearing_a_kind_leaves_the_others(own_api: httpx.Client, kind: Kind) -> None:
     """A dry run counts and deletes nothing; then the entries of that kind go, and no others."""
     fill(own_api)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -87,6 +88,20 @@ def test_embedding_notes_the_session(api: httpx.Client) -> None:
         assert api.post("/api/ai/embeddings", json=request).status_code == 200
     data = api.get(f"{SESSIONS}/{made['session_id']}").json()["data"]
     assert (data["mine"], data["texts_embedded"]) == (1, 4)
+
+
+def test_of_notes_at_once_none_is_lost(api: httpx.Client) -> None:
+    """Twenty requests at the same time that embed for one session are all noted, and its own data stay."""
+    made = api.post(SESSIONS, json={"data": {"mine": 1}}).json()
+
+    def embed(n: int) -> int:
+        request = {"texts": [f"text {n}"], "session_id": made["session_id"]}
+        return api.post("/api/ai/embeddings", json=request).status_code
+
+    with ThreadPoolExecutor(20) as threads:
+        assert set(threads.map(embed, range(20))) == {200}
+    data = api.get(f"{SESSIONS}/{made['session_id']}").json()["data"]
+    assert (data["mine"], data["texts_embedded"]) == (1, 20)
 
 
 def test_embedding_makes_no_session(api: httpx.Client) -> None:

@@ -2,116 +2,132 @@
 
 from __future__ import annotations
 
-import random
-from dataclasses import dataclass
+import contextlib
+import math
+import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatGeneration, ChatResult
-from typing_extensions import override
+import openai
+from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
 
-from cache import CacheBackedEmbeddings, CacheSettings, ResponseCache
+from cache import CacheBackedEmbeddings, CacheSettings, ResponseCache, cached
 from cache.counters import Counters
 from cache.json_cache import JsonCache
 from cache.keys import Key, Kind
-from cache.opening import open_store
 from cache.sessions import Sessions
-from tests.fakes import CountingChatModel, CountingEmbeddings
+from tests.chaos.operations import FLIGHT_WAIT_S, PROVIDER_S, TEXTS_IN_BATCH, Echo, Embedder, Operation, answer_to
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Iterator
 
     from langchain_core.language_models import LanguageModelInput
+    from langchain_core.messages import AIMessageChunk
 
-N_SUBJECTS = 30
+    from cache.wrappers import FailOpenStore
+    from tests.openai_server import OpenAIServer
+
+N_SUBJECTS, N_REMOTE = 30, 6
 PLAIN = "plain"  # what keys of bytes without a header begin with: nothing tells when such an entry is damaged
-TEXTS_IN_BATCH = 5
-LONG_CHARS, SHORT_CHARS = 20_000, 20  # some answers come in many pieces, most in one
 TTL_S = 600
-SETTINGS = CacheSettings(flight_wait_s=1.0)
+SETTINGS = CacheSettings(flight_wait_s=FLIGHT_WAIT_S)
 
 
-@dataclass(frozen=True)
-class Operation:
-    """Something that an application asks of a cache, in both worlds.
+class Provider:
+    """A provider that fails at times, and knows when it did.
+
+    Args:
+        server: the provider, started.
 
     Attributes:
-        name: what is done.
-        call: does it.
-        acall: does it on an event loop.
-        hit: the answer when the cache works.
-        miss: what else is right, because the store may fail.
+        base_url: of its clients.
+        n_asked: how many answers it has given.
+        errors: what its clients meet while it fails.
     """
 
-    name: str
-    call: Callable[[], object]
-    acall: Callable[[], Awaitable[object]]
-    hit: object
-    miss: object
+    errors = openai.APIError
 
-    def is_right(self, answer: object) -> bool:
-        """Say whether an answer may be given; of a list of which a part is missing, each item."""
-        if isinstance(answer, list) and isinstance(self.hit, list) and isinstance(self.miss, list):
-            pairs = zip(answer, self.hit, self.miss, strict=False)
-            return len(answer) == len(self.hit) and all(item in (hit, miss) for item, hit, miss in pairs)
-        return answer in (self.hit, self.miss)
+    def __init__(self, server: OpenAIServer) -> None:
+        self.base_url = server.base_url
+        self.n_asked = 0
+        self._server = server
+        self._failed_until_s = -math.inf
+        server.script_chat(self._answer)
 
+    @contextlib.contextmanager
+    def failing(self, begin: Callable[[OpenAIServer], None]) -> Iterator[None]:
+        """A block in which it fails."""
+        self._failed_until_s = math.inf
+        begin(self._server)
+        try:
+            yield
+        finally:
+            self._server.recover()
+            self._failed_until_s = time.monotonic()
 
-class Embedder(CountingEmbeddings):
-    """Counts its requests without keeping them: a run may be long."""
+    def has_failed_since(self, started_s: float) -> bool:
+        """Say whether it has failed at any time since then, on the monotonic clock."""
+        return self._failed_until_s >= started_s
 
-    n_asked = 0
+    def forget_requests(self) -> None:
+        """Keep the memory of a long run flat."""
+        self._server.requests.clear()
 
-    @override
-    def _answer(self, texts: Sequence[str], *, is_query: bool, is_async: bool) -> list[list[float]]:
+    def _answer(self, body: dict[str, Any]) -> str:
         self.n_asked += 1
-        return [self.vector(text, is_query=is_query) for text in texts]
-
-
-class Echo(CountingChatModel):
-    """Answers each prompt with what `answer_to` says; counts its requests without keeping them."""
-
-    n_asked: int = 0
-
-    @override
-    def _answer(self, messages: list[BaseMessage]) -> ChatResult:
-        self.n_asked += 1
-        answer = AIMessage(answer_to(messages[-1].text), response_metadata={"finish_reason": "stop"})
-        return ChatResult(generations=[ChatGeneration(message=answer)])
-
-
-def answer_to(prompt: str) -> str:
-    """The only right answer: long for some prompts, and nothing that compresses well."""
-    n_chars = LONG_CHARS if prompt.endswith("0") else SHORT_CHARS
-    return f"{prompt}: {random.Random(prompt).randbytes(n_chars // 2).hex()}"
+        return answer_to(body["messages"][-1]["content"])
 
 
 class Application:
-    """Embeddings, a chat model, matches and sessions on one store that fails open.
+    """Embeddings, chat models, matches and sessions on one store that fails open.
 
     Args:
-        url: of the store.
+        store: where entries are; closed at the end.
         namespace: applications with the same one share their entries.
+        provider: says what `answer_to` does.
     """
 
-    def __init__(self, url: str, namespace: str) -> None:
-        self.store = open_store(SETTINGS, url=url)
+    def __init__(self, store: FailOpenStore, namespace: str, provider: Provider) -> None:
+        self.store = store
         self._embedder = Embedder()
         self._embeddings = CacheBackedEmbeddings(
             self._embedder, self.store, model="counting", namespace=namespace, settings=SETTINGS
         )
-        self._chat = Echo(cache=ResponseCache(self.store, namespace=namespace, settings=SETTINGS))
+        responses = ResponseCache(self.store, namespace=namespace, settings=SETTINGS)
+        self._chat = Echo(cache=responses)
+        self._provider = provider
+        self._remote = cached(
+            ChatOpenAI(
+                model="remote", base_url=provider.base_url, api_key=SecretStr("-"), max_retries=0, timeout=PROVIDER_S,
+                cache=responses,
+            )
+        )  # fmt: skip
         self._namespace = namespace
-        common: dict[str, Any] = {"settings": SETTINGS, "counters": Counters()}
+        counters = Counters()
+        self._counts = counters.snapshot, store.counters.snapshot, self._embeddings.counts, responses.counts
+        common: dict[str, Any] = {"settings": SETTINGS, "counters": counters}
         self._sessions = Sessions(self.store, namespace=namespace, **common)
         self._matches = JsonCache(Kind.JOB_MATCH, self.store, **common)
         made = (self._embedding, self._query, self._answer, self._session, self._match, self._bytes)
         self.operations = [one for n in range(N_SUBJECTS) for make in made for one in make(n)]
+        self.operations += [one for n in range(N_REMOTE) for one in self._remote_answer(n)]
 
     @property
     def n_upstream(self) -> int:
-        """How many requests the models were asked to serve."""
+        """How many requests its models were asked to serve, apart from the provider's."""
         return self._embedder.n_asked + self._chat.n_asked
+
+    @property
+    def failures(self) -> Counter[str]:
+        """How often its store failed it, by reason."""
+        return sum((Counter(counts().failures) for counts in self._counts), Counter())
+
+    async def aclose(self) -> None:
+        """Close the store, and the clients of the provider."""
+        await self.store.aclose()
+        self._remote.root_client.close()
+        await self._remote.root_async_client.close()
 
     def _embedding(self, n: int) -> list[Operation]:
         texts = [f"text {number}" for number in range(n, n + TEXTS_IN_BATCH)]
@@ -133,6 +149,22 @@ class Application:
             return (await self._chat.ainvoke(_asked(prompt))).text
 
         return [Operation(f"ask {n}", lambda: self._chat.invoke(_asked(prompt)).text, ask, right, right)]
+
+    def _remote_answer(self, n: int) -> list[Operation]:
+        """Of a provider that may fail: whole, and as a stream."""
+        prompt = f"remote {n}"
+        right, model = answer_to(prompt), self._remote
+
+        async def ask() -> str:
+            return (await model.ainvoke(_asked(prompt))).text
+
+        async def read() -> str:
+            return "".join([chunk.text async for chunk in model.astream(_asked(prompt))])
+
+        return [
+            Operation(f"ask {prompt}", lambda: model.invoke(_asked(prompt)).text, ask, right, right, True),
+            Operation(f"stream {prompt}", lambda: _joined(model.stream(_asked(prompt))), read, right, right, True),
+        ]
 
     def _session(self, n: int) -> list[Operation]:
         name, data = f"session {n}", {"data": answer_to(f"session {n}")}
@@ -163,6 +195,10 @@ class Application:
             Operation(f"save {keys}", lambda: save(pairs, ttl_s=TTL_S), lambda: asave(pairs, ttl_s=TTL_S), True, False),
             Operation(f"mget {keys}", lambda: mget(keys), lambda: amget(keys), values, missing),
         ]
+
+
+def _joined(chunks: Iterator[AIMessageChunk]) -> str:
+    return "".join(chunk.text for chunk in chunks)
 
 
 def _asked(prompt: str) -> LanguageModelInput:

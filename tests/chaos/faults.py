@@ -8,7 +8,16 @@ import time
 from typing import TYPE_CHECKING, TypeAlias
 
 from tests.chaos.application import PLAIN
-from tests.servers import HOST, ServerReplyError, ValkeyCluster, ValkeyServer, encode_command, free_port, read_reply
+from tests.servers import (
+    HOST,
+    ServerReplyError,
+    ValkeyCluster,
+    ValkeySentinels,
+    ValkeyServer,
+    encode_command,
+    free_port,
+    read_reply,
+)
 
 if TYPE_CHECKING:
     import random
@@ -143,6 +152,14 @@ def faulty(proxy: FaultProxy, begin: Callable[[], None]) -> Iterator[None]:
         proxy.forward()
 
 
+@contextlib.contextmanager
+def failed_over(sentinels: ValkeySentinels) -> Iterator[None]:
+    """The Sentinels let the replica take over though nothing has happened to the primary."""
+    with contextlib.suppress(ServerReplyError):  # one is under way, or there is no good replica
+        sentinels.sentinels[0].command("SENTINEL", "FAILOVER", sentinels.SERVICE)
+    yield
+
+
 def on_server(server: ValkeyServer, chance: random.Random) -> Fault:
     """Draw a fault of a server that stands alone."""
     kinds = (dead, emptied, frozen, read_only, full, of_wrong_types, damaged, disconnected, locked)
@@ -176,6 +193,34 @@ def on_cluster(cluster: ValkeyCluster, chance: random.Random) -> Fault:
         return f"server {n} taken_over", lambda: taken_over(cluster, server)
     kind = chance.choice((dead, emptied, frozen, full, of_wrong_types, damaged, disconnected))
     return f"server {n} {kind.__name__}", lambda: kind(server)
+
+
+def on_sentinels(sentinels: ValkeySentinels, chance: random.Random) -> Fault:
+    """Draw a fault of one of two servers under Sentinels, or of a Sentinel."""
+    n = chance.randrange(2)
+    at_server = chance.choice((dead, emptied, frozen, full, of_wrong_types, damaged, disconnected))
+    at_sentinel = chance.choice((dead, frozen, disconnected))
+    other = chance.choice(sentinels.sentinels)
+    return chance.choice(
+        [
+            (f"server {n} {at_server.__name__}", lambda: at_server(sentinels.servers[n])),
+            (f"server {n} {at_server.__name__}", lambda: at_server(sentinels.servers[n])),
+            (f"Sentinel {at_sentinel.__name__}", lambda: at_sentinel(other)),
+            ("failed_over", lambda: failed_over(sentinels)),
+        ]
+    )
+
+
+def both(one: Fault, other: Fault) -> Fault:
+    """Two faults, of which the second begins later and ends earlier."""
+
+    def begin() -> contextlib.ExitStack:
+        with contextlib.ExitStack() as stack:  # the first ends, should the second not begin
+            stack.enter_context(one[1]())
+            stack.enter_context(other[1]())
+            return stack.pop_all()
+
+    return f"{one[0]} and {other[0]}", begin
 
 
 def last(fault: Fault, seconds: float) -> None:

@@ -7,261 +7,137 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import gc
-import itertools
 import logging
 import random
-import resource
 import sys
 import threading
 import time
-import traceback
 import warnings
-from abc import ABC, abstractmethod
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from typing_extensions import override
-
-from tests.chaos.application import SETTINGS, Application, Operation
-from tests.chaos.faults import last, on_cluster, on_server, on_the_way
-from tests.proxy import FaultProxy
-from tests.servers import HOST, ValkeyCluster, ValkeyServer
+from tests.chaos.application import Application, Provider
+from tests.chaos.callers import work_in_loops, work_in_task, work_in_thread
+from tests.chaos.faults import both, last
+from tests.chaos.judge import BOUND_S, N_TOLD, Judge
+from tests.chaos.measures import memory_mib
+from tests.chaos.own_faults import OwnFaults
+from tests.chaos.topologies import TOPOLOGIES, Topology
+from tests.openai_server import OpenAIServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable
 
-    from tests.chaos.faults import Fault
+    from tests.servers import ValkeyServer
 
 N_THREADS, N_TASKS = 6, 12
-# An operation looks up, waits for another's computation, and stores, each bounded; the rest shows a hang alone.
-BOUND_S = SETTINGS.flight_wait_s + 5.0
 RECOVERY_S = 30.0
-CANCELLED = 0.2  # the share of a task's calls that are cancelled
-MOST_TURNS = 20  # of the event loop, before a call is cancelled
-N_TOLD = 20
-
-
-class Topology(ABC):
-    """Servers, the ways to them, and what can happen to them."""
-
-    @property
-    @abstractmethod
-    def servers(self) -> Sequence[ValkeyServer]:
-        """All servers."""
-
-    @abstractmethod
-    def urls(self) -> Sequence[str]:
-        """One for each application."""
-
-    @abstractmethod
-    def draw(self, chance: random.Random) -> Fault:
-        """Draw the next fault."""
-
-    @abstractmethod
-    def settle(self) -> None:
-        """Return when all servers serve again."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """End all servers."""
-
-
-class OneServer(Topology):
-    """One server, which one application reaches directly and one through a proxy."""
-
-    def __init__(self) -> None:
-        self._server = ValkeyServer()
-        self._server.start()
-        self._proxy = FaultProxy(HOST, self._server.port)
-        self._proxy.quiet_s = 0
-        self._proxy.start()
-
-    @property
-    @override
-    def servers(self) -> Sequence[ValkeyServer]:
-        return [self._server]
-
-    @override
-    def urls(self) -> Sequence[str]:
-        return [self._server.url, self._proxy.url]
-
-    @override
-    def draw(self, chance: random.Random) -> Fault:
-        self._proxy.reset_counts()  # a long run has many commands
-        on_way, at_end = on_the_way(self._proxy, chance), on_server(self._server, chance)
-        return chance.choice([on_way, at_end, _both(on_way, at_end)])
-
-    @override
-    def settle(self) -> None:
-        """It serves once the faults are over."""
-
-    @override
-    def close(self) -> None:
-        self._proxy.close()
-        self._server.stop()
-
-
-class Cluster(Topology):
-    """Three primaries, each with a replica, and two applications."""
-
-    def __init__(self) -> None:
-        self._cluster = ValkeyCluster(3, 3)
-        self._cluster.start()
-
-    @property
-    @override
-    def servers(self) -> Sequence[ValkeyServer]:
-        return self._cluster.servers
-
-    @override
-    def urls(self) -> Sequence[str]:
-        return [self._cluster.url] * 2
-
-    @override
-    def draw(self, chance: random.Random) -> Fault:
-        return on_cluster(self._cluster, chance)
-
-    @override
-    def settle(self) -> None:
-        self._cluster.wait_until_agreed()
-
-    @override
-    def close(self) -> None:
-        self._cluster.stop()
-
-
-TOPOLOGIES: dict[str, Callable[[], Topology]] = {"server": OneServer, "cluster": Cluster}
-
-
-def _both(one: Fault, other: Fault) -> Fault:
-    def begin() -> contextlib.ExitStack:
-        with contextlib.ExitStack() as stack:  # the first ends, should the second not begin
-            stack.enter_context(one[1]())
-            stack.enter_context(other[1]())
-            return stack.pop_all()
-
-    return f"{one[0]} and {other[0]}", begin
+OWN = 0.3  # the share of faults beside which something goes wrong on the callers' side too
+WARM = 0.25  # the share of a run after which memory should not grow
+MOST_GROWTH_MIB, LONG_RUN = 48.0, 200_000  # of memory; and from how many operations on it says anything
 
 
 class ChaosRun:
-    """One run: workers and faults side by side, then a look at what is left.
+    """One run: callers and faults side by side, then a look at what is left.
 
     Args:
         topology: the servers; still running at the end.
-        seed: of the faults, and of what each worker does.
+        seed: of the faults, and of what each caller does.
         seconds: how long faults happen.
         operations: how many there are at least.
 
     Attributes:
-        problems: what went wrong, with the fault during which it did; empty is good.
+        judge: of the answers.
         script: the faults that there were, the last ones of a long run.
-        n_done: how many operations there were.
-        n_upstream: how many of them reached a model.
+        faults: how often there was each kind of them.
+        failures: how often the stores failed their callers, by reason.
+        n_upstream: how many operations reached a model.
+        memory_mib: at the start of the callers, at most until they are warm, and at most after that.
+        n_connections: how many were left at the end.
+        took_s: how many seconds the callers called.
     """
 
     def __init__(self, topology: Topology, *, seed: int, seconds: float = 0.0, operations: int = 0) -> None:
-        self.problems: list[str] = []
         self.script: list[str] = []
-        self.n_done = 0
+        self.faults: Counter[str] = Counter()
+        self.failures: Counter[str] = Counter()
         self.n_upstream = 0
+        self.n_connections = 0
+        self.took_s = 0.0
+        self.memory_mib = [memory_mib()] * 3
         self._topology = topology
         self._applications: list[Application] = []  # kept beyond their use: what they do not close shows
         self._seed = seed
         self._seconds, self._operations = seconds, operations
-        self._numbers = itertools.count(1)
         self._is_over = threading.Event()
-        self._fault = "no fault"
 
     def run(self) -> list[str]:
         """Run it all; returns the problems."""
         threads = set(threading.enumerate())
-        asyncio.run(self._run())
-        for server in self._topology.servers:
-            self._expect(lambda: len(_clients(server)) == 1, lambda: f"clients: {_clients(server)}")  # noqa: B023  called at once
+        with OpenAIServer() as server:
+            provider = Provider(server)
+            self.judge = Judge(provider)
+            asyncio.run(self._run(provider))
+        servers = self._topology.servers
+        self._expect(lambda: not any(map(_clients, servers)), lambda: f"clients: {list(map(_clients, servers))}")
+        self.n_connections = sum(len(_clients(server)) for server in servers)
         self._expect(lambda: set(threading.enumerate()) <= threads, lambda: f"threads: {threading.enumerate()}")
         self._applications.clear()
         gc.collect()  # what was left open says so now
-        return self.problems
+        return self.judge.problems
 
-    async def _run(self) -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: self._note(f"on the loop: {context}"))
+    async def _run(self, provider: Provider) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: self.judge.note(f"on the loop: {context}"))
+        stores, namespace = self._topology.open_stores(), f"chaos{self._seed}"
         applications = self._applications
-        applications += [Application(url, f"chaos{self._seed}") for url in self._topology.urls()]
-        with ThreadPoolExecutor(N_THREADS + 1) as pool:
-            call = asyncio.get_running_loop().run_in_executor
-            tasks = [self._work_in_task(applications, n) for n in range(N_TASKS)]
-            threads = [call(pool, self._work_in_thread, applications, n) for n in range(N_THREADS)]
-            await asyncio.gather(call(pool, self._fail), *tasks, *threads)
+        applications += [Application(store, namespace, provider) for store in stores]
+        own = OwnFaults(applications, provider, self.judge, loop)
+        _import_all(applications[0])
+        started_s = time.monotonic()
+        given = applications, self.judge
+        names = [f"{self._seed} {n}" for n in range(N_THREADS + N_TASKS)]
+        with ThreadPoolExecutor(N_THREADS + 2) as pool:
+            call, is_over = loop.run_in_executor, self._is_over.is_set
+            tasks = [work_in_task(*given, name, is_over) for name in names[N_THREADS:]]
+            threads = [call(pool, work_in_thread, *given, name, is_over) for name in names[:N_THREADS]]
+            loops = call(pool, work_in_loops, *given, f"{self._seed} loops", is_over)
+            await asyncio.gather(call(pool, self._fail, own), loops, *tasks, *threads)
+            self.took_s = time.monotonic() - started_s
             await call(pool, self._topology.settle)
             for application in applications:
                 await self._recover(application, pool)
+        self.n_upstream = provider.n_asked + sum(application.n_upstream for application in applications)
         for application in applications:
-            self.n_upstream += application.n_upstream
-            await application.store.aclose()
+            self.failures += application.failures
+            await application.aclose()
         await self._expect_no_tasks()
 
-    def _fail(self) -> None:
+    def _fail(self, own: OwnFaults) -> None:
         """Have one fault after the other until there was enough."""
         chance = random.Random(self._seed)
         end_s = time.monotonic() + self._seconds
         try:
-            while not self.problems and (time.monotonic() < end_s or self.n_done < self._operations):
+            while not self.judge.problems and (time.monotonic() < end_s or self.judge.n_done < self._operations):
                 fault, seconds, calm_s = self._topology.draw(chance), chance.expovariate(3), chance.uniform(0, 0.3)
-                self._fault = f"{fault[0]} for {seconds:.3f} s"
-                self.script = [*self.script[1 - N_TOLD :], self._fault]
-                last(fault, seconds)
-                self._fault = f"after {self._fault}"
+                other = own.draw(chance)
+                name, begin = both(fault, other) if chance.random() < OWN else fault
+                self.judge.fault = f"{name} for {seconds:.3f} s"
+                self.script = [*self.script[1 - N_TOLD :], self.judge.fault]
+                self.faults.update(_kind(one) for one in name.split(" and "))
+                last((name, begin), seconds)
+                self.judge.fault = f"after {self.judge.fault}"
                 time.sleep(calm_s)
+                self._note_memory()
         finally:
             self._is_over.set()
 
-    def _work_in_thread(self, applications: list[Application], number: int) -> None:
-        chance = random.Random(f"{self._seed} thread {number}")
-        while not self._is_over.is_set():
-            operation = chance.choice(chance.choice(applications).operations)
-            with self._watched(operation) as judge:
-                judge(operation.call())
-
-    async def _work_in_task(self, applications: list[Application], number: int) -> None:
-        chance = random.Random(f"{self._seed} task {number}")
-        while not self._is_over.is_set():
-            operation = chance.choice(chance.choice(applications).operations)
-            is_cancelled = chance.random() < CANCELLED
-            with self._watched(operation) as judge:
-                if is_cancelled:
-                    await self._cancel(operation, chance.randrange(MOST_TURNS), judge)
-                else:
-                    judge(await operation.acall())
-            await asyncio.sleep(0)
-
-    async def _cancel(self, operation: Operation, n_turns: int, judge: Callable[[object], None]) -> None:
-        """Have a caller that is cancelled in the middle, or just before or after."""
-        task = asyncio.ensure_future(operation.acall())
-        for _ in range(n_turns):
-            await asyncio.sleep(0)
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            judge(await task)
-
-    @contextlib.contextmanager
-    def _watched(self, operation: Operation) -> Iterator[Callable[[object], None]]:
-        """Note a wrong answer, an exception, and a hang."""
-        fault, started_s = self._fault, time.monotonic()
-
-        def judge(answer: object) -> None:
-            if not operation.is_right(answer):
-                self._note(f"{operation.name} during {fault}: got {answer!r:.300}")
-
-        try:
-            yield judge
-        except Exception:  # noqa: BLE001  whatever it is, no caller may see it
-            self._note(f"{operation.name} during {fault}: {traceback.format_exc()}")
-        took_s = time.monotonic() - started_s
-        if took_s > BOUND_S:
-            self._note(f"{operation.name} during {fault}: took {took_s:.1f} s")
-        self.n_done = next(self._numbers)
+    def _note_memory(self) -> None:
+        is_warm = self.judge.n_done > WARM * self._operations
+        for n in (1, 2) if not is_warm else (2,):
+            self.memory_mib[n] = max(self.memory_mib[n], memory_mib())
 
     async def _recover(self, application: Application, pool: ThreadPoolExecutor) -> None:
         """Everything is a hit again, in threads and in tasks."""
@@ -272,7 +148,7 @@ class ChaosRun:
             missed = await call(pool, _missed, application)
             missed += await _amissed(application)
         if missed:
-            self._note(f"no hits {RECOVERY_S} s after all faults: {missed[:5]}")
+            self.judge.note(f"no hits {RECOVERY_S} s after all faults: {missed[:5]}")
 
     async def _expect_no_tasks(self) -> None:
         """No task but this one is left on the loop."""
@@ -280,7 +156,7 @@ class ChaosRun:
         while len(asyncio.all_tasks()) > 1 and time.monotonic() < end_s:  # noqa: ASYNC110  what is to end has no event
             await asyncio.sleep(0.01)
         if len(asyncio.all_tasks()) > 1:
-            self._note(f"tasks are left: {asyncio.all_tasks()}")
+            self.judge.note(f"tasks are left: {asyncio.all_tasks()}")
 
     def _expect(self, holds: Callable[[], bool], message: Callable[[], str]) -> None:
         """Note that something is left, when it is still there after a while."""
@@ -288,11 +164,13 @@ class ChaosRun:
         while not holds() and time.monotonic() < end_s:
             time.sleep(0.01)
         if not holds():
-            self._note(f"left are {message()}")
+            self.judge.note(f"left are {message()}")
 
-    def _note(self, problem: str) -> None:
-        if len(self.problems) < N_TOLD:
-            self.problems.append(problem)
+
+def _import_all(application: Application) -> None:
+    """Do all once: a process that forks while another thread imports has, in any program, a child that is stuck."""
+    for operation in application.operations:
+        operation.call()
 
 
 def _missed(application: Application) -> list[str]:
@@ -310,15 +188,37 @@ async def _amissed(application: Application) -> list[str]:
 
 
 def _clients(server: ValkeyServer) -> list[str]:
-    """Who is connected: the one who asks, and whoever should have left."""
+    """Who is connected and should have left: neither the one who asks, nor a Sentinel."""
     lines: bytes = server.command("CLIENT", "LIST", "TYPE", "normal")
-    return lines.decode().splitlines()
+    return [line for line in lines.decode().splitlines() if "cmd=client|list" not in line and "sentinel" not in line]
 
 
-def _memory_mib() -> float:
-    """The most memory that this process has had."""
-    per_mib = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / per_mib
+def _kind(fault: str) -> str:
+    """The kind of a fault: its name without numbers."""
+    return " ".join(word for word in fault.split() if not any(map(str.isdigit, word)) and word != "server")
+
+
+def report(chaos: ChaosRun) -> str:
+    """What a run has shown, in few lines."""
+    counts, n_done, took_s = chaos.judge.counts, chaos.judge.n_done, chaos.took_s
+    start, warm, most = chaos.memory_mib
+    quantiles = (chaos.judge.latencies.quantile_ms(share) for share in (0.5, 0.99))
+    lines = [
+        f"operations  {n_done:,} in {took_s:.0f} s, {n_done / took_s:,.0f} a second, {counts['cancelled']:,} cancelled",
+        f"answers     right {counts['right']:,}, misses among them {counts['misses']:,}, wrong {counts['wrong']}",
+        f"errors      {counts['errors']}, and {counts['refused']:,} of the provider while it failed",
+        f"computed    {chaos.n_upstream:,} by the models",
+        "latency     p50 {:.2f} ms, p99 {:.1f} ms".format(*quantiles),
+        f"faults      {chaos.faults.total():,}: {_listed(chaos.faults)}",
+        f"failures    {chaos.failures.total():,}: {_listed(chaos.failures)}",
+        f"memory      {start:.0f} MiB at the start, {warm:.0f} when warm, {most - warm:+.1f} at most after that",
+        f"left        {chaos.n_connections} connections",
+    ]
+    return "\n".join(lines)
+
+
+def _listed(counter: Counter[str]) -> str:
+    return ", ".join(f"{name} {n:,}" for name, n in counter.most_common())
 
 
 def main() -> int:
@@ -329,24 +229,23 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
     options = parser.parse_args()
     warnings.simplefilter("error", ResourceWarning)
-    logging.getLogger("resumecache").setLevel(logging.CRITICAL)  # failures are what a run is made of
+    for name in ("resumecache", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # failures are what a run is made of
     topology = TOPOLOGIES[options.topology]()
-    started_s, memory_mib = time.monotonic(), _memory_mib()
+    died: list[str] = []
     try:
         chaos = ChaosRun(topology, seed=options.seed, operations=options.operations)
-        sys.unraisablehook = lambda unraisable: chaos.problems.append(f"not closed: {unraisable.exc_value!r}")
-        threading.excepthook = lambda died: chaos.problems.append(f"{died.thread} died: {died.exc_value!r}")
-        chaos.run()
+        sys.unraisablehook = lambda unraisable: died.append(f"not closed: {unraisable.exc_value!r}")
+        threading.excepthook = lambda thread: died.append(f"{thread.thread} died: {thread.exc_value!r}")
+        problems = [*chaos.run(), *died]
     finally:
         topology.close()
-    took_s = time.monotonic() - started_s
-    report = [
-        f"seed {options.seed}: {chaos.n_done} operations in {took_s:.0f} s, {chaos.n_upstream} requests upstream",
-        f"memory: {memory_mib:.0f} MiB at the start, {_memory_mib():.0f} MiB at most",
-        *([*chaos.script, *chaos.problems] if chaos.problems else ["no problems"]),
-    ]
-    sys.stdout.write("\n".join(report) + "\n")
-    return 1 if chaos.problems else 0
+    _, warm, most = chaos.memory_mib
+    if options.operations >= LONG_RUN and most - warm > MOST_GROWTH_MIB:
+        problems.append(f"memory grew by {most - warm:.0f} MiB")
+    sys.stdout.write(f"seed {options.seed} on a {options.topology}\n{report(chaos)}\n")
+    sys.stdout.write("\n".join([*chaos.script, *problems] if problems else ["no problems"]) + "\n")
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

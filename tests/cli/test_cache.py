@@ -51,7 +51,9 @@ def test_stats_and_health(run: Run, filled: None) -> None:
     assert stats["key_counts"]["session"] == 2
     assert stats["key_counts"]["embedding"] == 1
     assert stats["status"] == "healthy"
+    assert (stats["usage"]["n_processes"], stats["usage"]["stored"]) == (1, 3)
     assert "status: healthy" in run("health").stdout
+    assert "stored: 3" in run("stats").stdout
 
 
 def test_clear_asks_counts_and_deletes(run: Run, filled: None) -> None:

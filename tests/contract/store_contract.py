@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cache.stores.base import Attempt
+from cache.stores.blocks import Block
 from tests.integration.calling import World, auntil
 
 if TYPE_CHECKING:
@@ -37,6 +38,18 @@ class StoreContract(ABC):
         await world.mset(store, [(f"{namespace}:a", b"1"), (f"{namespace}:b", b"2")], ttl_s=60)
         keys = [f"{namespace}:{name}" for name in "baxb"]
         assert await world.mget(store, keys) == [b"2", b"1", None, b"2"]
+
+    @each_world
+    async def test_values_of_one_size_can_be_read_in_one_piece(
+        self, store: Store, namespace: str, world: World
+    ) -> None:
+        """What is expected to be there and of one size is read as any values are, also where it is not."""
+        keys = [f"{namespace}:{name}" for name in "abc"]
+        await world.mset(store, [(key, key[-4:].encode()) for key in keys], ttl_s=60)
+        for asked, size_bytes in ((keys, 4), (keys[:1], 4), ([], 4), (keys, 5), ([*keys, f"{namespace}:x"], 4)):
+            found = await world.mget_block(store, asked, size_bytes=size_bytes)
+            values = found.values() if isinstance(found, Block) else found
+            assert values == [key[-4:].encode() if key in keys else None for key in asked]
 
     @each_world
     async def test_a_new_value_replaces_the_old(self, store: Store, namespace: str, world: World) -> None:
@@ -256,14 +269,15 @@ class LeasingStoreContract(ABC):
 
     @each_world
     async def test_settling_stores_and_gives_back(self, store: LeasingStore, namespace: str, world: World) -> None:
-        """The value is there with its time to live, and the lease free; that of another holder stays."""
-        key, other = f"{namespace}:openai:m:0", f"{namespace}:openai:m:1"
+        """All values are there with their time to live, and the lease free; that of another holder stays."""
+        key, other, beside = (f"{namespace}:openai:m:{n}" for n in range(3))
         await world.acquire(store, key, b"one", life_ms=60_000)
         await world.acquire(store, other, b"two", life_ms=60_000)
         for name in (key, other):
-            await world.settle(store, name, memoryview(EVERY_BYTE), b"one", ttl_s=60)
+            await world.settle(store, [(name, memoryview(EVERY_BYTE)), (beside, b"1")], (name, b"one"), ttl_s=60)
         assert await world.acquire(store, key, b"three", life_ms=60_000) == Attempt(is_held=True, value=EVERY_BYTE)
         assert await world.acquire(store, other, b"one", life_ms=60_000) == Attempt(is_held=False, value=EVERY_BYTE)
+        assert await world.mget(store, [beside]) == [b"1"]
 
     @each_world
     async def test_a_lease_is_renewed_by_its_holder_alone(
@@ -296,3 +310,18 @@ class LeasingStoreContract(ABC):
         """Whoever goes through the keys of a namespace does not meet it."""
         await world.acquire(store, f"{namespace}:openai:m:0", b"one", life_ms=60_000)
         assert await world.keys(store, f"{namespace}:") == []
+
+    @each_world
+    async def test_a_value_is_replaced_where_nobody_has_changed_it(
+        self, store: LeasingStore, namespace: str, world: World
+    ) -> None:
+        """What was read is replaced, be it nothing; where another value is there meanwhile, that one stays."""
+        key = f"{namespace}:a"
+        assert await world.swap(store, key, None, EVERY_BYTE, ttl_s=60)
+        assert not await world.swap(store, key, None, b"late", ttl_s=60)
+        assert await world.swap(store, key, EVERY_BYTE, b"new", ttl_s=60)
+        assert not await world.swap(store, key, EVERY_BYTE, b"late", ttl_s=60)
+        assert await world.mget(store, [key]) == [b"new"]
+        await world.mdelete(store, [key])
+        assert not await world.swap(store, key, b"new", b"late", ttl_s=60)
+        assert await world.mget(store, [key]) == [None]

@@ -41,7 +41,7 @@ EMBEDDING_ENTRY = bytes.fromhex(
     "0000803f 000000c0"  # 1.0, -2.0
 )
 RESPONSE_KEY = b"openai:gpt-4o:1890b057ff5ba7494b4bcd455a163b24"
-RESPONSE_PAYLOAD = '{"v":1,"generations":[{"text":"A résumé.","info":{"finish_reason":"stop"}}]}'.encode()
+RESPONSE_PAYLOAD = '{"v":2,"generations":[{"info":{"finish_reason":"stop"},"n_bytes":11}]}\nA résumé.'.encode()
 RESPONSE_ENTRY = (
     bytes.fromhex(
         "52434531"  # RCE1
@@ -51,8 +51,8 @@ RESPONSE_ENTRY = (
         "00000000 00000000 00000000 00000000"  # no known time or tokens, no norm, no seal
         "7fe8010a9469e4e9"  # tag of the key
         "0000000000000000 0000000000000000"  # of no candidate and no job
-        "4e000000"  # 78 bytes follow
-        "1ddadae3"  # CRC-32 of all but this
+        "52000000"  # 82 bytes follow
+        "374ebdc9"  # CRC-32 of all but this
     )
     + RESPONSE_PAYLOAD
 )

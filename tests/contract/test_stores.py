@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import fakeredis
 import pytest
@@ -20,7 +20,10 @@ from cache.stores.base import Attempt
 from cache.stores.cluster import ClusterStore
 from cache.stores.connections import Endpoint
 from cache.stores.embedded import EmbeddedServer
+from cache.stores.leasing import replacing
 from cache.stores.redis import RedisStore
+from cache.stores.sentinel import SentinelEndpoint
+from cache.stores.slots import slot_of
 from cache.wrappers import ByteStoreAdapter, FailOpenStore
 from tests.contract.store_contract import ExpiringStoreContract, LeasingStoreContract, StoreContract, each_world
 from tests.fakes import FakeClock
@@ -284,6 +287,15 @@ class TestByteStoreAdapter(StoreContract):
         await world.mset(store, [(f"{namespace}:a", b"1")], ttl_s=1)
         assert await world.mget(store, [f"{namespace}:a"]) == [b"1"]
 
+    @each_world
+    async def test_a_value_that_was_changed_is_not_replaced(self, store: Store, namespace: str, world: World) -> None:
+        """A foreign store is asked what is there, and then written to."""
+        key = f"{namespace}:a"
+        assert await world.swap(store, key, None, b"1", ttl_s=60)
+        assert not await world.swap(store, key, None, b"2", ttl_s=60)
+        assert await world.swap(store, key, b"1", b"3", ttl_s=60)
+        assert await world.mget(store, [key]) == [b"3"]
+
 
 class TestLeasesInMemory(LeasingStoreContract):
     @pytest.fixture
@@ -332,6 +344,18 @@ class TestLeasesOnRedis(LeasingStoreContract):
         assert raw.get(lease_key(key)) == b"one"
         assert 59_000 < raw.pttl(lease_key(key)) <= 60_000
 
+    def test_a_replacement_that_is_sent_twice_is_done_once(
+        self, store: LeasingStore, namespace: str, raw: redis.Redis
+    ) -> None:
+        """When its reply got lost, the second try says that it was done; for another one it is too late."""
+        key = f"{namespace}:session:0"
+        [command] = replacing(key, None, b"new", 60)
+        [other] = replacing(key, None, b"new", 60)
+        sent: Any = raw.execute_command
+        assert [sent(*one) for one in (command, command, other)] == [1, 1, 0]
+        assert (raw.get(key), 0 < raw.ttl(key) <= 60) == (b"new", True)
+        assert 0 < raw.pttl(lease_key(key)) <= 10_000
+
     @each_world
     async def test_what_no_lease_can_be_is_nobodys(
         self, store: LeasingStore, namespace: str, raw: redis.Redis, world: World
@@ -344,5 +368,35 @@ class TestLeasesOnRedis(LeasingStoreContract):
             await world.renew(store, [(key, b"one")], life_ms=1000)
         with pytest.raises(StoreResponseError):
             await world.release(store, [(key, b"one")])
-        await world.settle(store, key, b"value", b"one", ttl_s=60)
+        await world.settle(store, [(key, b"value")], (key, b"one"), ttl_s=60)
         assert raw.get(key) == b"value"
+
+
+class TestLeasesOnCluster(LeasingStoreContract):
+    @pytest.fixture
+    async def store(self, cluster: ValkeyCluster) -> AsyncIterator[LeasingStore]:
+        async with ClusterStore.from_url(cluster.url, deadline=PATIENT) as store:
+            yield store
+
+    @each_world
+    async def test_leases_of_all_servers_are_kept_in_one_go(
+        self, store: LeasingStore, namespace: str, world: World, cluster: ValkeyCluster
+    ) -> None:
+        """Leases lie with their keys; a batch over all servers is renewed and given back, each by its own holder."""
+        keys = [f"{namespace}:openai:m:{n}" for n in range(30)]
+        assert len({cluster.owner_of(slot_of(lease_key(key))).port for key in keys}) == 3
+        for key in keys:
+            assert slot_of(lease_key(key)) == slot_of(key)
+            await world.acquire(store, key, b"one", life_ms=60_000)
+        holders = [(key, b"two" if n % 3 else b"one") for n, key in enumerate(keys)]
+        assert await world.renew(store, holders, life_ms=60_000) == [token == b"one" for _, token in holders]
+        await world.release(store, holders)
+        found = [(await world.acquire(store, key, b"three", life_ms=60_000)).is_held for key in keys]
+        assert found == [token == b"one" for _, token in holders]
+
+
+class TestLeasesOnSentinel(LeasingStoreContract):
+    @pytest.fixture
+    async def store(self, sentinels: ValkeySentinels) -> AsyncIterator[LeasingStore]:
+        async with RedisStore(SentinelEndpoint.from_url(sentinels.url), deadline=PATIENT) as store:
+            yield store

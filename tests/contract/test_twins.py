@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cache import CacheBackedEmbeddings, ResponseCache, Store, store_from_url
+from cache.corpus import CorpusCache
 from cache.graph import NodeCache
 from cache.streams import StreamEntry
 
@@ -27,7 +28,7 @@ def subclasses(root: type) -> list[type]:
     return [child for child in found if child.__module__.startswith("cache.")]
 
 
-CLASSES = [Store, *subclasses(Store), ResponseCache, CacheBackedEmbeddings, NodeCache, StreamEntry]
+CLASSES = [Store, *subclasses(Store), ResponseCache, CacheBackedEmbeddings, NodeCache, StreamEntry, CorpusCache]
 each_class = pytest.mark.parametrize("owner", CLASSES, ids=lambda owner: owner.__name__)
 
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from cache import CacheBackedEmbeddings, ResponseCache, Store
     from cache.codecs.vectors import FloatArray
-    from cache.stores.base import Attempt, LeasingStore, Payload
+    from cache.stores.base import Attempt, Holder, LeasingStore, Payload
+    from cache.stores.blocks import Block
 
 PATIENT_S = 5.0  # a deadline that no operation meets unless something hangs: for tests in which a hit is expected
 IMPATIENT_S = 0.1  # the default: for tests in which a fault outlasts any deadline
@@ -34,6 +35,11 @@ class World(StrEnum):
             return store.mget(keys, expect_bytes=expect_bytes)
         return await store.amget(keys, expect_bytes=expect_bytes)
 
+    async def mget_block(self, store: Store, keys: Sequence[str], *, size_bytes: int) -> list[bytes | None] | Block:
+        if self is World.SYNC:
+            return store.mget_block(keys, size_bytes=size_bytes)
+        return await store.amget_block(keys, size_bytes=size_bytes)
+
     async def mset(self, store: Store, pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
         if self is World.SYNC:
             return store.mset(pairs, ttl_s=ttl_s)
@@ -48,6 +54,11 @@ class World(StrEnum):
         if self is World.SYNC:
             return store.mpeek(keys, n_bytes)
         return await store.ampeek(keys, n_bytes)
+
+    async def swap(self, store: Store, key: str, old: bytes | None, new: Payload, *, ttl_s: int) -> bool:
+        if self is World.SYNC:
+            return store.replace(key, old, new, ttl_s=ttl_s)
+        return await store.areplace(key, old, new, ttl_s=ttl_s)
 
     async def keys(self, store: Store, prefix: str, *, at_most: int = 10**9) -> list[str]:
         """The keys that begin with `prefix`, sorted; no more than `at_most` are asked for."""
@@ -91,10 +102,12 @@ class World(StrEnum):
             return store.release(holders)
         return await store.arelease(holders)
 
-    async def settle(self, store: LeasingStore, key: str, value: Payload, token: bytes, *, ttl_s: int) -> None:
+    async def settle(
+        self, store: LeasingStore, pairs: Sequence[tuple[str, Payload]], holder: Holder, *, ttl_s: int
+    ) -> None:
         if self is World.SYNC:
-            return store.settle(key, value, token, ttl_s=ttl_s)
-        return await store.asettle(key, value, token, ttl_s=ttl_s)
+            return store.settle(pairs, holder, ttl_s=ttl_s)
+        return await store.asettle(pairs, holder, ttl_s=ttl_s)
 
     async def embed(self, embeddings: CacheBackedEmbeddings, texts: list[str]) -> list[list[float]]:
         if self is World.SYNC:

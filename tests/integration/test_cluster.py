@@ -24,7 +24,7 @@ from tests.fakes import CountingEmbeddings
 from tests.integration.calling import PATIENT_S, World, auntil, until
 from tests.integration.test_loops_and_forks import FORK_WITH_TASKS, FORK_WITH_THREADS, run
 from tests.proxy import FaultProxy
-from tests.servers import HOST, ValkeyCluster, ValkeyServer
+from tests.servers import HOST, ServerReplyError, ValkeyCluster, ValkeyServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -476,6 +476,38 @@ async def test_a_slot_that_nobody_serves_costs_its_own_keys(world: World, fronte
         finally:
             owner.command("CLUSTER", "ADDSLOTS", lost)
             await asyncio.to_thread(cluster.wait_until_agreed)
+
+
+async def test_a_server_that_calls_the_cluster_down_is_left_alone(namespace: str) -> None:
+    """One that has lost most others answers probes and serves nothing: it is used again when the cluster is up."""
+    with ValkeyCluster() as cluster:
+        owners = cluster.owners()
+        survivor, *others = cluster.primaries
+        key = next(one for one in map(f"{namespace}:{{}}".format, range(100)) if owners[slot_of(one)] is survivor)
+        async with FailOpenStore(opened(cluster.url)) as store:
+            await store.amset([(key, b"1")], ttl_s=60)
+            for server in others:
+                server.pause()
+            await asyncio.to_thread(until, lambda: says_down(survivor, key))
+            assert await store.amget([key]) == [None]
+            assert store.counters.snapshot().failures == {"cluster_down": 1}
+            breaker = store.breakers.of(f"{HOST}:{survivor.port}")
+            assert await store.amget([key]) == [None]
+            assert store.counters.snapshot().failures == {"cluster_down": 1}
+            assert breaker.is_open
+            for server in others:
+                server.resume()
+            await asyncio.to_thread(until, lambda: not breaker.is_open)
+            assert await store.amget([key]) == [b"1"]
+
+
+def says_down(server: ValkeyServer, key: str) -> bool:
+    """Say whether a server refuses to serve a key that is its own."""
+    try:
+        server.command("GET", key)
+    except ServerReplyError as error:
+        return str(error) == "CLUSTERDOWN The cluster is down"
+    return False
 
 
 @each_world

@@ -30,7 +30,7 @@ LATER_S = int(START_S) + 10**8  # far from being stale whenever the test runs
 DAMAGES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "empty": (lambda _: b"", "DecodeError"),
     "foreign text": (lambda _: b"somebody else's value " * 8, "DecodeError"),
-    "foreign JSON": (lambda _: b'{"v": 1, "generations": []}' * 8, "DecodeError"),
+    "foreign JSON": (lambda _: b'{"v": 2, "generations": []}' * 8, "DecodeError"),
     "cut in the header": (lambda raw: raw[:40], "DecodeError"),
     "header alone": (lambda raw: raw[:64], "DecodeError"),
     "cut by a byte": (lambda raw: raw[:-1], "DecodeError"),
@@ -144,7 +144,7 @@ async def test_a_vector_is_no_answer(world: World, server: ValkeyServer) -> None
 @each_world
 @pytest.mark.parametrize(
     "payload",
-    [b"", b"null", b"[]", b"{}", b'{"v": 1}', b'{"v": 1, "generations": []}', b'{"v": 1, "generations": [1]}', b"\xff"],
+    [b"", b"null", b"[]", b"{}", b'{"v": 2}', b'{"v": 2, "generations": []}', b'{"v": 2, "generations": [1]}', b"\xff"],
 )
 async def test_an_answer_of_the_wrong_shape_is_not_served(payload: bytes, world: World, server: ValkeyServer) -> None:
     """A whole entry whose payload is no list of answers is counted and not served."""
@@ -162,7 +162,7 @@ async def test_an_answer_of_a_later_shape_is_counted_apart(world: World, server:
     async with ResponseCache.from_url(server.url, settings=SETTINGS) as cache:
         await world.update(cache, "question", LLM, ANSWER)
         header = Header(key_tag(only_key(server)), created_s=LATER_S, ttl_s=60)
-        damage(server, lambda _: pack_entry(header, b'{"v": 2, "generations": []}'))
+        damage(server, lambda _: pack_entry(header, b'{"v": 3, "generations": []}'))
         assert await world.lookup(cache, "question", LLM) is None
         assert cache.counts().unreadable == {"EntryVersionError": 1}
 

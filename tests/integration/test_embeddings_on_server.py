@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, unquote
 
 import numpy as np
@@ -167,11 +167,17 @@ async def test_a_query_is_asked_as_a_query_in_its_own_world(world: World, server
 
 
 @each_world
-async def test_cold_warm_and_off_are_the_same_numbers(world: World, server: ValkeyServer) -> None:
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+async def test_cold_warm_and_off_are_the_same_numbers(
+    dtype: Literal["float32", "float16", "int8"], world: World, server: ValkeyServer
+) -> None:
     """Bit for bit, the same array comes from the model, from the server, and with the cache switched off."""
     texts = ["a", "bb", "", "a", "ccc"]
-    off = CacheSettings(enabled=False)
-    async with opened(Awkward(), server) as cached, opened(Awkward(), server, settings=off) as uncached:
+    on, off = (
+        SETTINGS.model_copy(update={"embedding_dtype": dtype}),
+        CacheSettings(enabled=False, embedding_dtype=dtype),
+    )
+    async with opened(Awkward(), server, settings=on) as cached, opened(Awkward(), server, settings=off) as uncached:
         cold = await world.embed_array(cached, texts)
         warm = await world.embed_array(cached, texts)
         without = await world.embed_array(uncached, texts)
@@ -180,6 +186,24 @@ async def test_cold_warm_and_off_are_the_same_numbers(world: World, server: Valk
         assert cold.dtype == warm.dtype == without.dtype == np.float32
         assert cold.shape == warm.shape == without.shape == (5, 6)
         assert await world.embed(cached, texts) == await world.embed(uncached, texts) == cold.tolist()
+
+
+@each_world
+async def test_a_fleet_of_several_element_types_serves_each_its_own_numbers(world: World, server: ValkeyServer) -> None:
+    """Whoever stored first, each gets what it would get alone, and float32 in the store serves all from then on."""
+    spaces = {dtype: SETTINGS.model_copy(update={"embedding_dtype": dtype}) for dtype in ("int8", "float16", "float32")}
+    model = CountingEmbeddings(width=9)
+    alone = {
+        dtype: await world.embed_array(opened(model, server, settings=each, namespace=dtype), ["a", "bb"])
+        for dtype, each in spaces.items()
+    }
+    before = len(model.requests)
+    for _ in range(2):
+        for dtype, each in spaces.items():
+            async with opened(model, server, settings=each) as embeddings:
+                found = await world.embed_array(embeddings, ["a", "bb"])
+                assert found.tobytes() == alone[dtype].tobytes()
+    assert len(model.requests) == before + 3  # int8, float16 and float32 once each; nothing in the second round
 
 
 @each_world

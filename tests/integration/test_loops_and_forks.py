@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import subprocess
 import sys
@@ -16,9 +17,12 @@ from cache import store_from_url
 from cache.deadline import Deadline
 from cache.errors import StoreTimeoutError
 from cache.wrappers import FailOpenStore
-from tests.integration.calling import IMPATIENT_S, PATIENT_S, auntil
+from tests.fakes import Probers
+from tests.integration.calling import IMPATIENT_S, PATIENT_S, auntil, until
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from cache import Store
     from tests.proxy import FaultProxy
     from tests.servers import ValkeyServer
@@ -88,6 +92,11 @@ with FaultProxy(host, int(port)) as proxy:
         os._exit(store.counters.snapshot().failures["refused"] < 2)
     sys.exit(os.waitpid(child, 0)[1])
 """
+
+
+@pytest.fixture
+def probers() -> Probers:
+    return Probers()
 
 
 def patient(url: str) -> Store:
@@ -169,8 +178,8 @@ async def test_a_reply_that_came_while_the_loop_was_busy_is_a_hit(valkey: Valkey
         assert await lookup == [VALUE]
 
 
-async def test_a_time_out_of_a_busy_loop_does_not_count_against_the_server(proxy: FaultProxy) -> None:
-    """When the loop is blocked past the deadline and no answer came, the loop is named and the breaker stays closed."""
+async def test_a_time_out_of_a_busy_loop_does_not_count_against_the_server(proxy: FaultProxy, probers: Probers) -> None:
+    """When the loop is blocked past the deadline and no answer came, the loop is named, and the server stays in use."""
     inner = store_from_url(proxy.url, deadline=Deadline(IMPATIENT_S))
 
     async def answers() -> bool:
@@ -186,6 +195,7 @@ async def test_a_time_out_of_a_busy_loop_does_not_count_against_the_server(proxy
         assert await lookup == [None]
         held.release()
         assert store.counters.snapshot().failures == {"loop_late": 1}
+        await asyncio.to_thread(probers.join)
         assert not store.breaker.is_open
 
 
@@ -196,8 +206,9 @@ def test_a_forked_child_and_its_parent_both_go_on(script: str, proxy: FaultProxy
     assert (done.returncode, done.stderr) == (0, "")
 
 
-async def test_a_busy_loop_does_not_make_a_frozen_server_wait_for_ever(own_valkey: ValkeyServer) -> None:
-    """A loop that is late again and again lets an operation go on for a moment, and then it ends all the same."""
+@contextlib.asynccontextmanager
+async def busy_loop() -> AsyncIterator[None]:
+    """A loop that comes late to all that it does."""
     busy = True
 
     async def keep_busy() -> None:
@@ -205,15 +216,48 @@ async def test_a_busy_loop_does_not_make_a_frozen_server_wait_for_ever(own_valke
             time.sleep(0.015)  # noqa: ASYNC251  blocking the loop is what this is about
             await asyncio.sleep(0)
 
+    task = asyncio.create_task(keep_busy())
+    try:
+        yield
+    finally:
+        busy = False
+        await task
+
+
+async def test_a_busy_loop_does_not_make_a_frozen_server_wait_for_ever(own_valkey: ValkeyServer) -> None:
+    """A loop that is late again and again lets an operation go on for a moment, and then it ends all the same."""
     async with store_from_url(own_valkey.url, deadline=Deadline(base_s=IMPATIENT_S)) as store:
         await store.aping()
         own_valkey.pause()
-        task = asyncio.create_task(keep_busy())
-        try:
-            with pytest.raises(StoreTimeoutError):
-                async with asyncio.timeout(20):
-                    await store.amget(["key"])
-        finally:
-            busy = False
-            own_valkey.resume()
-            await task
+        async with busy_loop():
+            try:
+                with pytest.raises(StoreTimeoutError):
+                    async with asyncio.timeout(20):
+                        await store.amget(["key"])
+            finally:
+                own_valkey.resume()
+
+
+async def test_a_frozen_server_beside_a_busy_loop_is_left_alone(own_valkey: ValkeyServer) -> None:
+    """Whoever cannot tell a late loop from a dead server has it asked in the background, and stops waiting for it."""
+    inner = store_from_url(own_valkey.url, deadline=Deadline(base_s=IMPATIENT_S))
+    await auntil(lambda: is_hit_or_miss(inner))
+    async with FailOpenStore(inner) as store:
+        own_valkey.pause()
+        async with busy_loop():
+            try:
+                assert await store.amget([KEY]) == [None]
+                assert store.counters.snapshot().failures == {"loop_late": 1}
+                await asyncio.to_thread(until, lambda: store.breaker.is_open)
+                assert await store.amget([KEY]) == [None]
+                assert store.counters.snapshot().failures == {"loop_late": 1}
+            finally:
+                own_valkey.resume()
+        await asyncio.to_thread(until, lambda: not store.breaker.is_open)
+
+
+async def is_hit_or_miss(store: Store) -> bool:
+    """Say whether the server answers."""
+    with contextlib.suppress(StoreTimeoutError):
+        return await store.amget([KEY]) == [None]
+    return False

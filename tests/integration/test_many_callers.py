@@ -235,6 +235,30 @@ def test_threads_that_fail_use_up_no_connections(named: FaultProxy) -> None:
         until(lambda: store.mget([key_of(1)], expect_bytes=MIB) == [key_of(1).encode()])
 
 
+def test_who_is_under_way_when_a_store_is_closed_leaves_no_connection(named: FaultProxy) -> None:
+    """A thread that waits for its reply while the store is closed gets it, and then its connection is closed too."""
+    with ThreadPoolExecutor() as threads, patient(named) as store:
+        held = named.hold_next_reply(only=READS)
+        lookup = threads.submit(store.mget, [key_of(1)])
+        held.wait()
+        store.close()
+        held.release()
+        assert lookup.result(PATIENT_S) == [key_of(1).encode()]
+        named.wait_for_connections(0)
+        assert store.mget([key_of(2)]) == [key_of(2).encode()]
+
+
+def test_a_connection_that_comes_after_the_closing_is_not_kept(named: FaultProxy) -> None:
+    """A connection that is still being made when its caller has given up and the store is closed is closed at once."""
+    store = store_from_url(named.url.removesuffix("0") + "1", deadline=Deadline(IMPATIENT_S))
+    held = named.hold_next_reply(only=frozenset({b"SELECT"}))
+    _fail(store)
+    held.wait()
+    store.close()
+    held.release()
+    named.wait_for_connections(0)
+
+
 def _fail(store: Store) -> None:
     with pytest.raises(StoreError):
         store.mget([key_of(0)])

@@ -24,7 +24,7 @@ QUESTIONS = ["How far?", "How near?"]
 # What a later version may change: the format of entries, or what stands in them.
 LATER = {
     "entries": "import cache.entry as module; module.VERSION = 2",
-    "answers": "import cache.codecs.generations as module; module._VERSION = 2",
+    "answers": "import cache.codecs.generations as module; module._VERSION = 3",
 }
 WORKER = """
 import json, sys

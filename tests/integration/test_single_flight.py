@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ from pydantic import BaseModel, PrivateAttr
 from typing_extensions import override
 
 from cache import CacheBackedEmbeddings, CacheSettings, MemoryStore, ResponseCache
+from cache.coalescing import flights_of
 from cache.counters import Counters
 from cache.hits import HIT_MARK
 from cache.keys import Kind
@@ -27,8 +27,9 @@ from cache.leases import LeaseKeeper
 from cache.opening import open_store
 from cache.results import PairResults
 from chains.pair_cache import cached_results
-from tests.fakes import PATIENCE_S, CountingChatModel, CountingEmbeddings, Fault
-from tests.integration.calling import PATIENT_S, World, auntil
+from tests.fakes import PATIENCE_S, CountingEmbeddings, Fault
+from tests.integration.calling import World, auntil
+from tests.integration.flights import SETTINGS, Gate, GatedModel, N, Worker, all_wait, n_waiting, texts
 from tests.openai_server import CHAT, OpenAIServer
 from tests.servers import HOST, free_port
 
@@ -41,79 +42,8 @@ if TYPE_CHECKING:
 
     from tests.proxy import FaultProxy
 
-N = 64
-SETTINGS = CacheSettings(deadline_ms=round(1000 * PATIENT_S))
 QUICK = SETTINGS.model_copy(update={"flight_wait_s": 0.05})
 CUT = AIMessage("fi", response_metadata={"finish_reason": "length"})
-
-
-class Gate:
-    """What requests wait at; how many came, in all and until now."""
-
-    def __init__(self) -> None:
-        self._is_open = threading.Event()
-        self._lock = threading.Lock()
-        self._n_free = 0
-        self.n_requests = 0
-        self.errors: list[Exception] = []
-
-    def open(self) -> None:
-        self._is_open.set()
-
-    def let_pass(self, n: int) -> None:
-        """Let so many requests that come from now on pass by."""
-        self._n_free = n
-
-    def arrive(self) -> bool:
-        """Count a request; say whether it may pass by."""
-        with self._lock:
-            self.n_requests += 1
-            self._n_free -= 1
-            return self._n_free >= 0
-
-    async def arrived(self, n: int) -> None:
-        """Return when so many requests have come."""
-
-        async def holds() -> bool:
-            return self.n_requests >= n
-
-        await auntil(holds)
-
-    def wait(self) -> None:
-        if not self.arrive():
-            assert self._is_open.wait(PATIENCE_S)
-        self._fail()
-
-    async def await_(self) -> None:
-        if not self.arrive():
-            async with asyncio.timeout(PATIENCE_S):
-                while not self._is_open.is_set():  # noqa: ASYNC110  it may be opened by a thread
-                    await asyncio.sleep(0.001)
-        self._fail()
-
-    def _fail(self) -> None:
-        if self.errors:
-            raise self.errors.pop()
-
-
-class GatedModel(CountingChatModel):
-    """A chat model that answers once its gate is open."""
-
-    _gate: Gate = PrivateAttr(default_factory=Gate)
-
-    @property
-    def gate(self) -> Gate:
-        return self._gate
-
-    @override
-    def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
-        self._gate.wait()
-        return self._answer(messages)
-
-    @override
-    async def _agenerate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
-        await self._gate.await_()
-        return self._answer(messages)
 
 
 class GatedLLM(LLM):
@@ -144,42 +74,6 @@ class GatedLLM(LLM):
     async def _acall(self, prompt: str, *args: Any, **kwargs: Any) -> str:
         await self._gate.await_()
         return prompt
-
-
-@pytest.fixture(params=["up", "down"])
-async def cache(request: pytest.FixtureRequest, namespace: str) -> AsyncIterator[ResponseCache]:
-    """A cache on a server that is there, and on one that is not."""
-    url = request.getfixturevalue("redis_url") if request.param == "up" else f"redis://{HOST}:{free_port()}/0"
-    async with ResponseCache.from_url(url, namespace=namespace, settings=SETTINGS) as cache:
-        yield cache
-
-
-@pytest.fixture
-def in_memory() -> ResponseCache:
-    return ResponseCache(MemoryStore(), settings=SETTINGS)
-
-
-@pytest.fixture
-def threads() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(N) as threads:
-        yield threads
-
-
-def n_waiting(cache: ResponseCache) -> int:
-    return cache._coalescer.flights.n_waiting()
-
-
-async def all_wait(cache: ResponseCache, n: int) -> None:
-    """Return when so many callers wait."""
-
-    async def holds() -> bool:
-        return n_waiting(cache) == n
-
-    await auntil(holds)
-
-
-def texts(answers: list[Any]) -> set[str]:
-    return {answer.content for answer in answers}
 
 
 async def test_of_many_tasks_one_asks(cache: ResponseCache) -> None:
@@ -577,7 +471,7 @@ class Pairs:
 
     async def all_wait(self, n: int) -> None:
         async def holds() -> bool:
-            return self.results._coalescer.flights.n_waiting() == n
+            return flights_of(self.store).n_waiting() == n
 
         await auntil(holds)
 
@@ -707,69 +601,6 @@ async def test_texts_whose_leader_ends_are_embedded_by_others(
 
 
 # Several processes.
-
-
-WORKER = """
-import asyncio, json, sys, threading, time
-from concurrent.futures import ThreadPoolExecutor
-from langchain_openai import ChatOpenAI
-from cache import CacheSettings, ResponseCache
-
-redis_url, base_url, namespace, world = sys.argv[1:]
-n = 16
-settings = CacheSettings(deadline_ms=5000)
-cache = ResponseCache.from_url(redis_url, namespace=namespace, settings=settings)
-model = ChatOpenAI(model="gpt-4o-mini", base_url=base_url, api_key="test", cache=cache, max_retries=0)
-
-def say_when_all_wait():
-    while cache._coalescer.flights.n_waiting() < n - 1:
-        time.sleep(0.005)
-    print("waiting", flush=True)
-
-async def ask_all():
-    answers = await asyncio.gather(*(model.ainvoke("hello") for _ in range(n)))
-    await cache.aclose()
-    return answers
-
-threading.Thread(target=say_when_all_wait, daemon=True).start()
-if world == "async":
-    answers = asyncio.run(ask_all())
-else:
-    with ThreadPoolExecutor(n) as threads:
-        answers = list(threads.map(model.invoke, ["hello"] * n))
-    cache.close()
-print(json.dumps([answer.content for answer in answers]), flush=True)
-"""
-
-
-class Worker:
-    """A process in which 16 callers ask the same."""
-
-    def __init__(self, redis_url: str, provider: OpenAIServer, namespace: str, world: World) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", WORKER, redis_url, provider.base_url, namespace, world],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    async def all_wait(self) -> None:
-        """Return when all callers but one wait."""
-        assert self._process.stdout is not None
-        line = await asyncio.to_thread(self._process.stdout.readline)
-        assert line == "waiting\n", await asyncio.to_thread(self._process.communicate)
-
-    async def answers(self) -> list[str]:
-        """What the callers got."""
-        output, errors = await asyncio.to_thread(self._process.communicate, timeout=60)
-        assert (self._process.returncode, errors) == (0, "")
-        answers: list[str] = json.loads(output)
-        return answers
-
-    async def kill(self) -> None:
-        """End it as a crash would."""
-        self._process.kill()
-        await asyncio.to_thread(self._process.communicate)
 
 
 @pytest.fixture
@@ -959,7 +790,7 @@ async def test_a_miss_costs_one_round_trip_more_and_a_hit_none(
         model = GatedModel(cache=cache)
         model.gate.open()
         await _called(threads, model, "hello", world)
-        assert (proxy.round_trips, proxy.commands) == (3, [b"MGET", b"SET", b"MGET", b"SET", b"EVAL"])
+        assert (proxy.round_trips, proxy.commands) == (3, [b"MGET", b"SET", b"GET", b"GET", b"SET", b"EVAL"])
         proxy.reset_counts()
         await _called(threads, model, "hello", world)
         assert (proxy.round_trips, proxy.commands) == (1, [b"MGET"])

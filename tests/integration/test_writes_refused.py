@@ -22,6 +22,7 @@ REASONS = {
     "-READONLY You can't write against a read only replica.": "read_only",
     "-MISCONF Errors writing to the AOF file: No space left on device": "read_only",
     "-NOREPLICAS Not enough good replicas to write.": "read_only",
+    "-CLUSTERDOWN The cluster is down and only accepts read commands": "read_only",
     "-OOM command not allowed when used memory > 'maxmemory'.": "out_of_memory",
 }
 

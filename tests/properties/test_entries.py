@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_np
 
+from cache.codecs.numbers import as_stored
 from cache.codecs.payloads import decode_payload, encode_payload
 from cache.codecs.vectors import FloatArray, decode_vector, decode_vectors, encode_vectors
-from cache.entry import Header
+from cache.entry import ElementType, Header
 from cache.errors import EntryError
 
 NOW_S = 1_800_000_000
@@ -75,3 +76,20 @@ def test_any_payload_comes_back_with_its_header(
     found, body = decode_payload(encode_payload(payload, header, compress_over_bytes=threshold), TAG)
     assert body == payload
     assert (found.created_s, found.ttl_s, found.made_ms, found.tokens) == (created_s, 60, made_ms, tokens)
+
+
+@given(MATRICES, st.sampled_from([ElementType.FLOAT16, ElementType.INT8]))
+def test_rounding_to_a_smaller_type_is_done_once_and_for_all(vectors: FloatArray, element_type: ElementType) -> None:
+    """What was rounded once is rounded to itself and stored as the same bytes, at an error of half a step at most."""
+    once = as_stored(vectors, element_type)
+    assert np.array_equal(as_stored(once, element_type), once)
+    tags = tags_of(len(vectors))
+    first, second = (
+        encode_vectors(each, tags, created_s=NOW_S, ttl_s=60, element_type=element_type) for each in (vectors, once)
+    )
+    assert [*map(bytes, first)] == [*map(bytes, second)]
+    found = decode_vectors([*map(bytes, first)], tags, now_s=NOW_S, element_type=element_type)
+    assert np.array_equal(np.array(found.vectors), once)
+    largest = np.abs(vectors.astype(np.float64)).max(axis=1, keepdims=True)
+    step = {ElementType.FLOAT16: 2**-11, ElementType.INT8: 1 / 253}[element_type]
+    assert (np.abs(once - vectors.astype(np.float64)) <= np.maximum(step * largest, 2**-100)).all()

@@ -100,7 +100,7 @@ def parts(made: BaseModel) -> tuple[Any, ...]:
 @given(STORED, INFOS | JSON)
 def test_reading_makes_what_langchain_makes(fields: dict[str, Any], info: Any) -> None:
     """A stored message becomes, part by part, the object that LangChain's validation makes of it, or is refused too."""
-    raw = orjson.dumps({"v": 1, "generations": [{"message": fields, "info": info}]})
+    raw = orjson.dumps({"v": 2, "generations": [{"message": fields, "info": info}]})
     try:
         made = ChatGeneration(message=AIMessage(**{"content": "", **copy.deepcopy(fields)}), generation_info=info)
     except (ValueError, TypeError, AttributeError):
@@ -122,7 +122,7 @@ MESSAGE_FIELDS = st.sampled_from(
      "type", "id", "content_blocks", "lc_kwargs"]
 )  # fmt: skip
 DOCUMENTS = JSON | st.builds(
-    lambda items: {"v": 1, "generations": items},
+    lambda items: {"v": 2, "generations": items},
     st.lists(
         JSON | st.fixed_dictionaries({"message": st.dictionaries(MESSAGE_FIELDS, JSON), "info": JSON}), max_size=2
     ),

@@ -47,8 +47,10 @@ KEYS = st.one_of(
     ),
     st.builds(Key, st.just(Kind.SESSION), HASHES, namespace=NAMESPACES),
     st.builds(Key, st.just(Kind.HEALTH), component=SEGMENTS, namespace=NAMESPACES),
+    st.builds(Key, st.just(Kind.STATS), component=SEGMENTS, namespace=NAMESPACES),
     st.builds(Key, st.just(Kind.TOOL_RESULT), HASHES, tool=SEGMENTS, namespace=NAMESPACES),
     st.builds(Key, st.just(Kind.NODE_RESULT), HASHES, node=SEGMENTS, namespace=NAMESPACES),
+    st.builds(Key, st.just(Kind.CORPUS), HASHES, corpus=SEGMENTS, namespace=NAMESPACES),
 )
 PATHS = st.lists(st.text(ANY_CHARACTER, max_size=4) | st.sampled_from(["", "~", "%", "%~", "%7E"]), max_size=4)
 FIELDS = st.none() | st.integers() | st.binary(max_size=8) | st.text(ANY_CHARACTER, max_size=8)

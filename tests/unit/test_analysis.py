@@ -6,14 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chains.analysis import (
+    Finding,
     PairAnalysis,
     analyse_pair,
     explain,
     missing_skills,
-    seniority,
-    years_of_experience,
-    years_required,
 )
+from chains.experience import years_of_experience, years_required
+from chains.seniority import seniority
+from chains.skills import AskedSkill, SkillMention
 
 TODAY = date(2024, 6, 15)
 
@@ -44,32 +45,29 @@ Latest update 12/2022. We go to market with Terraform.
 """
 
 EMPTY = PairAnalysis(
-    asked=(),
-    present=(),
-    missing=(),
-    must_have_missing=(),
+    findings=(),
     seniority_resume=None,
     seniority_job=None,
     years_resume=None,
     years_required=None,
-    coverage=None,
+    experience=None,
+    copied=0.0,
 )
 
 
 def test_a_pair_is_compared() -> None:
     """Each field of the analysis has the value worked out by hand."""
     analysis = analyse_pair(RESUME, JOB)
-    assert analysis == PairAnalysis(
-        asked=("Data engineering", "Python", "SQL", "Apache Kafka", "chimney draught", "Terraform", "Go"),
-        present=("Data engineering", "Python", "SQL", "chimney draught", "Terraform"),
-        missing=("Apache Kafka", "Go"),
-        must_have_missing=("Apache Kafka",),
-        seniority_resume=None,
-        seniority_job="senior",
-        years_resume=7.0,  # 2016-01 to 2018-12 and 2019-01 to 2022-12, the latest month named
-        years_required=5.0,
-        coverage=9 / 12,  # five must-haves of which four, two wishes of which one: (4 * 2 + 1) / (5 * 2 + 2)
-    )
+    assert analysis.asked == ("Data engineering", "Python", "SQL", "Apache Kafka", "chimney draught", "Terraform", "Go")
+    assert analysis.present == ("Data engineering", "Python", "SQL", "chimney draught", "Terraform")
+    assert analysis.missing == ("Apache Kafka", "Go")
+    assert analysis.must_have_missing == ("Apache Kafka",)
+    assert (analysis.seniority_resume, analysis.seniority_job) == (None, "senior")
+    assert analysis.years_resume == 7.0  # 2016-01 to 2018-12 and 2019-01 to 2022-12, the latest month named
+    assert analysis.years_required == 5.0
+    # five must-haves of which four, two wishes of which one: (4 * 2 + 1) / (5 * 2 + 2)
+    assert analysis.coverage == 9 / 12
+    assert analysis.experience == 4 / 5  # five years with Python are asked, one role of four years tells of it
 
 
 def test_nothing_asked_has_no_coverage() -> None:
@@ -235,12 +233,21 @@ def test_the_explanation_compares_levels() -> None:
     )
 
 
+def test_copying_the_ad_is_said() -> None:
+    """A resume that repeats the ad word for word is told so; eight equal words in a row are a copy, seven are none."""
+    words = "we build quiet machines for small kitchens in old harbour towns"
+    assert analyse_pair(words, words).copied == 1.0
+    assert "100 % of the resume stands word for word in the ad" in explain(analyse_pair(words, words))
+    assert analyse_pair("we build quiet machines for small kitchens and gardens of all kinds", words).copied == 0.0
+
+
 def test_a_long_list_is_cut() -> None:
     """At most six names are listed, and the rest is counted."""
-    names = tuple("ABCDEFGH")
-    assert (
-        explain(replace(EMPTY, asked=names, present=names)) == "Shows 8 of 8 asked skills: A, B, C, D, E, F and 2 more."
+    findings = tuple(
+        Finding(AskedSkill(name, must_have=True, mention=SkillMention(name, name, 0, 1), wordings=(name,)), name)
+        for name in "ABCDEFGH"
     )
+    assert explain(replace(EMPTY, findings=findings)) == "Shows 8 of 8 asked skills: A, B, C, D, E, F and 2 more."
 
 
 LINES = st.lists(

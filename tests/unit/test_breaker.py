@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cache.breaker import FIRST_PAUSE_S, LONGEST_PAUSE_S, WRITE_PAUSE_S, Breaker, Direction
+from cache.breaker import HELD_UP_PAUSE_S, LONGEST_PAUSE_S, WRITE_PAUSE_S, Breaker, Direction
 from cache.errors import StoreConnectionError, StoreError, StoreResponseError, StoreTimeoutError
 from tests.fakes import PATIENCE_S, FakeClock, Probers
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 READ, WRITE = Direction.READ, Direction.WRITE
 TIMEOUT = StoreTimeoutError("no answer")
+LOOP_LATE = StoreTimeoutError("no answer, and the loop was late", reason="loop_late")
 
 
 class Probe:
@@ -44,6 +45,32 @@ class Probe:
         assert self.may_answer.wait(PATIENCE_S)
         if outcome is not None:
             raise outcome
+
+
+class HeldProbe:
+    """A probe each of whose calls is held up until its own turn comes.
+
+    Args:
+        outcomes: what each call raises, or `None` for an answer.
+    """
+
+    def __init__(self, *outcomes: Exception | None) -> None:
+        self._outcomes = outcomes
+        self._gates = [threading.Event() for _ in outcomes]
+        self._numbers = iter(range(len(outcomes)))
+        self.began = [threading.Event() for _ in outcomes]
+
+    def __call__(self) -> None:
+        n = next(self._numbers)
+        self.began[n].set()
+        assert self._gates[n].wait(PATIENCE_S)
+        outcome = self._outcomes[n]
+        if outcome is not None:
+            raise outcome
+
+    def answer(self, n: int) -> None:
+        """Let a call end."""
+        self._gates[n].set()
 
 
 @pytest.fixture
@@ -111,9 +138,9 @@ def test_one_failure_of_the_server_closes_both_directions(
     assert not breaker.allows(WRITE)
 
 
-@pytest.mark.parametrize("reason", ["wrong_type", "pool_exhausted", "loop_late", "client", "response", "no_permission"])
+@pytest.mark.parametrize("reason", ["wrong_type", "pool_exhausted", "client", "response", "no_permission"])
 def test_a_failure_that_is_not_the_servers_leaves_it_in_use(breaker: Breaker, reason: str, probers: Probers) -> None:
-    """A foreign value, a late event loop or a full pool are no reason to leave a server alone (trap H22)."""
+    """A foreign value or a full pool are no reason to leave a server alone (trap H22)."""
     breaker.failed(StoreError("here", reason=reason), READ)
     assert breaker.allows(READ)
     assert breaker.allows(WRITE)
@@ -134,6 +161,69 @@ def test_failures_of_writes_alone_leave_reads_alone(
     clock.advance(0.001)
     assert breaker.allows(WRITE)
     assert probers.running() == []
+
+
+def test_a_late_loop_has_the_server_asked_at_once(breaker: Breaker, probe: Probe, probers: Probers) -> None:
+    """A time-out while the loop was late may be the loop's fault: the server stays in use, and one prober asks it."""
+    for _ in range(3):
+        breaker.failed(LOOP_LATE, READ)
+    assert probe.began.wait(PATIENCE_S)
+    assert breaker.allows(READ)
+    assert len(probers.running()) == 1
+    probe.may_answer.set()
+    probers.join()
+    assert breaker.allows(READ)
+    breaker.failed(LOOP_LATE, READ)
+    probers.join()
+    assert len(probe.threads) == 2
+
+
+@pytest.mark.parametrize("failure", [TIMEOUT, RuntimeError("of the probe itself")])
+def test_a_server_that_is_dead_beside_a_late_loop_is_left_alone(
+    clock: FakeClock, failure: Exception, probers: Probers
+) -> None:
+    """When the server asked because of a late loop does not answer, it is left alone until a later probe finds it."""
+    probe = HeldProbe(failure, None)
+    breaker = Breaker(probe, clock=clock)
+    breaker.failed(LOOP_LATE, READ)
+    probe.answer(0)
+    assert probe.began[1].wait(PATIENCE_S)
+    assert breaker.is_open
+    probe.answer(1)
+    probers.join()
+    assert breaker.allows(READ)
+
+
+def test_an_answer_to_a_doubt_ends_no_later_opening(clock: FakeClock, probers: Probers) -> None:
+    """What a server asked because of a late loop says does not count once it has failed for certain."""
+    probe = HeldProbe(None, None)
+    breaker = Breaker(probe, clock=clock)
+    breaker.failed(LOOP_LATE, READ)
+    [first] = probers.running()
+    assert probe.began[0].wait(PATIENCE_S)
+    opened(breaker)
+    assert probe.began[1].wait(PATIENCE_S)
+    probe.answer(0)
+    first.join(PATIENCE_S)
+    assert breaker.is_open
+    probe.answer(1)
+    probers.join()
+    assert not breaker.is_open
+
+
+def test_a_closed_cache_has_no_doubts(clock: FakeClock, probers: Probers) -> None:
+    """A server that does not answer a prober from before the closing is not left alone, and may be asked anew."""
+    probe = HeldProbe(TIMEOUT, None)
+    breaker = Breaker(probe, clock=clock)
+    breaker.failed(LOOP_LATE, READ)
+    assert probe.began[0].wait(PATIENCE_S)
+    breaker.close()
+    breaker.failed(LOOP_LATE, READ)
+    assert probe.began[1].wait(PATIENCE_S)
+    probe.answer(0)
+    probe.answer(1)
+    probers.join()
+    assert breaker.allows(READ)
 
 
 def test_a_server_that_answers_again_is_used_again(breaker: Breaker, probe: Probe, probers: Probers) -> None:
@@ -196,7 +286,7 @@ def test_writes_that_hang_wait_longer_each_time(
     """A server that answers probes and holds writes up is asked to write less and less often, reads go on."""
     for n in range(12):
         reopened(breaker, probe, WRITE, probers)
-        pause_s = min(FIRST_PAUSE_S * 2**n, LONGEST_PAUSE_S)
+        pause_s = min(HELD_UP_PAUSE_S * 2**n, LONGEST_PAUSE_S)
         assert breaker.allows(READ)
         breaker.succeeded(READ)
         clock.advance(pause_s - 0.001)
@@ -213,7 +303,7 @@ def test_a_write_that_succeeds_ends_the_lengthening(
         reopened(breaker, probe, WRITE, probers)
     breaker.succeeded(WRITE)
     reopened(breaker, probe, WRITE, probers)
-    clock.advance(FIRST_PAUSE_S)
+    clock.advance(HELD_UP_PAUSE_S)
     assert breaker.allows(WRITE)
 
 
@@ -239,25 +329,17 @@ def test_closing_ends_the_probing_and_forgets_the_opening(breaker: Breaker, prob
 
 def test_a_probe_from_before_the_closing_ends_no_later_opening(clock: FakeClock, probers: Probers) -> None:
     """What a prober hears after the cache was closed says nothing about the server that failed since."""
-    gates = [threading.Event(), threading.Event()]
-    began = [threading.Event(), threading.Event()]
-    numbers = iter(range(2))
-
-    def probe() -> None:
-        n = next(numbers)
-        began[n].set()
-        assert gates[n].wait(PATIENCE_S)
-
+    probe = HeldProbe(None, None)
     breaker = opened(Breaker(probe, clock=clock))
     [first] = probers.running()
-    assert began[0].wait(PATIENCE_S)
+    assert probe.began[0].wait(PATIENCE_S)
     breaker.close()
     opened(breaker)
-    assert began[1].wait(PATIENCE_S)
-    gates[0].set()
+    assert probe.began[1].wait(PATIENCE_S)
+    probe.answer(0)
     first.join(PATIENCE_S)
     assert not breaker.allows(READ)
-    gates[1].set()
+    probe.answer(1)
     probers.join()
     assert breaker.allows(READ)
 
@@ -284,8 +366,9 @@ def test_without_a_thread_for_the_probing_the_server_stays_in_use(
 ) -> None:
     """Where nobody could find the server back, it is not left alone; the caller meets no error."""
     monkeypatch.setattr(threading, "Thread", NoThread)
-    breaker.failed(TIMEOUT, READ)
-    assert breaker.allows(READ)
+    for error in (TIMEOUT, LOOP_LATE):
+        breaker.failed(error, READ)
+        assert breaker.allows(READ)
 
 
 def levels(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
@@ -296,14 +379,14 @@ def test_a_failure_is_logged_once_until_the_next_success(breaker: Breaker, caplo
     """A warning for the first failure of a reason in a direction; after a success it is news again."""
     caplog.set_level(logging.INFO, "resumecache")
     foreign = StoreResponseError("a list is there", reason="wrong_type")
-    late = StoreError("busy", reason="loop_late")
-    for error, direction in [(foreign, READ), (foreign, READ), (late, READ), (foreign, WRITE), (foreign, READ)]:
+    full = StoreError("busy", reason="pool_exhausted")
+    for error, direction in [(foreign, READ), (foreign, READ), (full, READ), (foreign, WRITE), (foreign, READ)]:
         breaker.failed(error, direction)
     breaker.succeeded(WRITE)
     breaker.failed(foreign, READ)
     assert levels(caplog) == [
         ("WARNING", "cache read failed (wrong_type), going on without it: a list is there"),
-        ("WARNING", "cache read failed (loop_late), going on without it: busy"),
+        ("WARNING", "cache read failed (pool_exhausted), going on without it: busy"),
         ("WARNING", "cache write failed (wrong_type), going on without it: a list is there"),
     ]
     breaker.succeeded(READ)

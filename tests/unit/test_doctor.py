@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from langchain.agents.middleware import ToolCallRequest
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import StructuredTool
 
-from cache import CacheSettings, MemoryStore, StoreError
+from cache import CacheSettings, CorpusCache, MemoryStore, StoreError, VectorIndex
 from cache.doctor import examine, server_findings
 from cache.errors import DecodeError, InvalidKeyError, StoreConnectionError
 from cache.graph import NodeCache
@@ -94,7 +95,7 @@ def test_a_switched_off_cache_is_a_finding() -> None:
 
 
 def test_an_entry_can_be_looked_at() -> None:
-    """The header in words, the value as JSON; of a vector its width and first numbers, of a node's result the size."""
+    """The header in words, the value as JSON; of a vector its width and first numbers, of much the size alone."""
     store = open_store(CacheSettings(), url="memory://")
     service = SyncCacheService(store, settings=CacheSettings())
     service.cache_embedding("text", [1.0, 2.0, 3.0, 4.0, 5.0], "model")
@@ -103,6 +104,9 @@ def test_an_entry_can_be_looked_at() -> None:
     call: Any = {"name": "t", "args": {}, "id": "c"}
     request = ToolCallRequest(tool_call=call, tool=_TOOL, state={}, runtime=cast("Any", None))
     ToolResultCache(store, {"t": None}).wrap_tool_call(request, lambda _: ToolMessage("seen", tool_call_id="c"))
+    index = VectorIndex(2)
+    index.add(["a", "b", "c"], np.ones((3, 2), np.float32))
+    CorpusCache("ads", store, width=2).save(index)
     views = {}
     for key in store.yield_keys():
         [raw] = store.mget([key])
@@ -113,6 +117,7 @@ def test_an_entry_can_be_looked_at() -> None:
     assert views["session"]["value"] == {"step": 1}
     assert views["session"]["ttl_s"] == 3600
     assert views["tool_result"]["value"]["content"] == "seen"
+    assert views["corpus"]["value"] == {"rows": 3, "width": 2}
     assert views["node_result"]["value"] == {"msgpack_bytes": 12}  # a map of one: value, and a text of four letters
 
 

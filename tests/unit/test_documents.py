@@ -19,7 +19,6 @@ from chains.documents import (
     clean_text,
     read_document,
     read_documents,
-    split_text,
 )
 from chains.errors import (
     DamagedDocumentError,
@@ -30,11 +29,13 @@ from chains.errors import (
     ScannedDocumentError,
     UnsupportedDocumentError,
 )
+from chains.splitting import split_text
 from tests.documents import (
     OLE_MAGIC,
     build_docx,
     build_docx_of_xml,
     build_pdf,
+    build_pdf_of,
     build_scan,
     build_zip,
     encrypt_pdf,
@@ -465,3 +466,39 @@ def test_a_chunk_has_room_for_a_character() -> None:
     """A chunk size below one is refused."""
     with pytest.raises(ValueError, match="max_chars is 0, expected at least 1"):
         split_text("text", max_chars=0)
+
+
+# --- what a reader does not see --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("contents", "text"),
+    [
+        ("BT /F1 12 Tf 72 720 Td (Seen) Tj ET 1 g BT /F1 9 Tf 72 700 Td (Hidden) Tj ET", "Seen"),
+        ("BT /F1 12 Tf 72 720 Td (Seen) Tj ET q 1 1 1 rg BT /F1 9 Tf 72 700 Td (Hidden) Tj ET Q", "Seen"),
+        ("BT /F1 12 Tf 72 720 Td (Seen) Tj ET BT 3 Tr /F1 9 Tf 72 700 Td (Hidden) Tj ET", "Seen"),
+        ("q 1 g Q BT /F1 12 Tf 72 720 Td (Seen) Tj ET", "Seen"),
+        ("0 0 1 rg 0 0 200 800 re f 1 g BT /F1 12 Tf 72 720 Td (On blue) Tj ET", "On blue"),
+        ("/I1 Do BT 3 Tr /F1 12 Tf 72 720 Td (Under a scan) Tj ET", "Under a scan"),
+    ],
+    ids=["white", "white_in_a_block", "invisible", "white_given_back", "white_on_blue", "layer_of_a_scan"],
+)
+def test_text_of_a_pdf_that_nobody_sees_is_left_out(write: Write, contents: str, text: str) -> None:
+    """White letters on white and invisible ones are left out, unless a coloured area or an image is on the page."""
+    assert read_document(write("a.pdf", build_pdf_of(contents.encode()))).text == text
+
+
+@pytest.mark.parametrize(
+    ("style", "is_read"),
+    [
+        ("<w:vanish/>", False),
+        ('<w:vanish w:val="0"/>', True),
+        ('<w:color w:val="ffffff"/>', False),
+        ('<w:color w:val="FFFFFF"/><w:shd w:val="clear" w:fill="1F3864"/>', True),
+        ('<w:color w:val="FF0000"/>', True),
+    ],
+)
+def test_text_of_a_docx_that_nobody_sees_is_left_out(write: Write, style: str, *, is_read: bool) -> None:
+    """Hidden runs, and white ones without a shade behind them, are left out."""
+    body = f"<w:p><w:r><w:t>Seen</w:t></w:r><w:r><w:rPr>{style}</w:rPr><w:t> too</w:t></w:r></w:p>"
+    assert read_document(write("a.docx", build_docx_of_xml(body))).text == ("Seen too" if is_read else "Seen")

@@ -97,7 +97,7 @@ def test_a_cold_batch_is_looked_up_made_and_saved(world: World) -> None:
     assert found.shape == (2, 8)
     lookup, compute, save = world.commands
     keys, _ = world.space.keys(["a", "b"], DOCUMENT)
-    assert lookup == Lookup(keys, 2 * 64)
+    assert lookup == Lookup(keys, 64)
     assert compute == Compute(["a", "b"], DOCUMENT)
     assert isinstance(save, Save)
     assert [key for key, _ in save.pairs] == keys
@@ -111,7 +111,7 @@ def test_a_warm_batch_is_one_look_up(world: World) -> None:
     warm = world.embed("b", "a")
     assert warm.tobytes() == cold[::-1].tobytes()
     keys, _ = world.space.keys(["b", "a"], DOCUMENT)
-    assert world.commands == [Lookup(keys, 2 * (64 + 4 * 8))]
+    assert world.commands == [Lookup(keys, 64 + 4 * 8)]
     assert world.counts() == Counts(hits=2, misses=2, made=2)
 
 

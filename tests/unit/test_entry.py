@@ -16,16 +16,26 @@ BYTES_HEADER = Header(key_tag=TAG, created_s=1_800_000_000, ttl_s=3600, made_ms=
 FLOAT_HEADER = Header(
     key_tag=TAG, created_s=1_800_000_000, ttl_s=604_800, element_type=ElementType.FLOAT32, made_ms=7, inverse_norm=0.2
 )
-PAYLOADS = {ElementType.BYTES: b'{"a":1}', ElementType.FLOAT32: struct.pack("<2f", 3.0, 4.0)}
-ENTRIES = {
-    ElementType.BYTES: pack_entry(BYTES_HEADER, PAYLOADS[ElementType.BYTES]),
-    ElementType.FLOAT32: pack_entry(FLOAT_HEADER, PAYLOADS[ElementType.FLOAT32]),
+HEADERS = {
+    ElementType.BYTES: BYTES_HEADER,
+    ElementType.FLOAT32: FLOAT_HEADER,
+    ElementType.FLOAT16: FLOAT_HEADER._replace(element_type=ElementType.FLOAT16, scale=0.25),
+    ElementType.INT8: FLOAT_HEADER._replace(element_type=ElementType.INT8, scale=0.125),
+    ElementType.ROWS: BYTES_HEADER._replace(element_type=ElementType.ROWS),
 }
+PAYLOADS = {
+    ElementType.BYTES: b'{"a":1}',
+    ElementType.FLOAT32: struct.pack("<2f", 3.0, 4.0),
+    ElementType.FLOAT16: struct.pack("<3e", 1.0, 1.5, -0.5),
+    ElementType.INT8: struct.pack("<5b", 127, -127, 0, 1, -1),
+    ElementType.ROWS: b"seven b",
+}
+ENTRIES = {kind: pack_entry(HEADERS[kind], PAYLOADS[kind]) for kind in ElementType}
 
 
 def sealed(entry: bytes) -> bytes:
     """The same entry with a checksum that fits what it now says."""
-    if entry[6] == ElementType.FLOAT32:
+    if entry[6] in list(ElementType)[1:]:
         without = entry[:60] + bytes(4) + entry[64:]
         checksum = -sum(struct.unpack(f"<{len(without) // 4}I", without)) % 2**32
     else:
@@ -80,16 +90,40 @@ def test_the_layout_of_a_vector_is_pinned() -> None:
     assert np.frombuffer(ENTRIES[ElementType.FLOAT32], "<u4").sum(dtype=np.uint32) == 0
 
 
-@pytest.mark.parametrize(("kind", "header"), [(ElementType.BYTES, BYTES_HEADER), (ElementType.FLOAT32, FLOAT_HEADER)])
-def test_an_entry_gives_back_what_was_packed(kind: ElementType, header: Header) -> None:
+@pytest.mark.parametrize("kind", ElementType)
+def test_an_entry_gives_back_what_was_packed(kind: ElementType) -> None:
     """Header and payload come back as they went in; the norm as the float32 that it is stored as."""
+    header = HEADERS[kind]
     found, payload = unpack_entry(ENTRIES[kind], TAG)
     assert payload == PAYLOADS[kind]
     assert found.inverse_norm == np.float32(header.inverse_norm)
     assert (found.created_s, found.ttl_s, found.made_ms, found.tokens) == (
         header.created_s, header.ttl_s, header.made_ms, header.tokens,
     )  # fmt: skip
-    assert (found.element_type, found.flags, found.key_tag) == (kind, Flag.PLAIN, TAG)
+    assert (found.element_type, found.flags, found.key_tag, found.scale) == (kind, Flag.PLAIN, TAG, header.scale)
+
+
+@pytest.mark.parametrize(
+    ("kind", "padding"),
+    [(ElementType.FLOAT16, 2), (ElementType.INT8, 3), (ElementType.ROWS, 1), (ElementType.BYTES, 0)],
+)
+def test_numbers_are_padded_to_whole_words(kind: ElementType, padding: int) -> None:
+    """Byte 7 says how many zeros follow the payload, which the stored size counts; the scale stands at byte 20."""
+    entry = ENTRIES[kind]
+    assert entry[7] == padding
+    assert entry[64:] == PAYLOADS[kind] + bytes(padding)
+    assert entry[56:60] == struct.pack("<I", len(entry) - 64)
+    scale = {ElementType.FLOAT16: struct.pack("<f", 0.25), ElementType.INT8: struct.pack("<f", 0.125)}
+    assert entry[20:24] == scale.get(kind, struct.pack("<I", 42))
+
+
+@pytest.mark.parametrize(
+    ("kind", "padding"), [(ElementType.FLOAT32, 1), (ElementType.FLOAT32, 2), (ElementType.FLOAT16, 1)]
+)
+def test_padding_that_would_cut_a_number_is_an_unknown_version(kind: ElementType, padding: int) -> None:
+    """A number is never read in part."""
+    with pytest.raises(EntryVersionError):
+        unpack_entry(with_bytes(ENTRIES[kind], 7, bytes([padding])), TAG)
 
 
 def test_an_empty_payload_is_an_entry() -> None:
@@ -138,8 +172,8 @@ def test_an_entry_moved_to_another_key_is_refused(kind: ElementType) -> None:
     [
         (4, b"\x00"), (4, b"\x02"),  # version
         (5, b"\x02"), (5, b"\x03"), (5, b"\x04"), (5, b"\x80"),  # sealed, or a flag that does not exist yet
-        (6, b"\x02"), (6, b"\xff"),  # element type
-        (7, b"\x01"),  # a field that does not exist yet
+        (6, b"\x05"), (6, b"\xff"),  # element type
+        (7, b"\x04"),  # more padding than a word has
         (28, b"\x01\0\0\0"),  # sealed by a key
     ],
 )  # fmt: skip

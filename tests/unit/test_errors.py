@@ -55,7 +55,7 @@ MEANING: dict[str, tuple[type[StoreError], str]] = {
     "SlaveNotFoundError": (StoreConnectionError, "connection"),
     "SlotNotCoveredError": (StoreResponseError, "cluster"),
     "TimeoutError": (StoreTimeoutError, "timeout"),
-    "TryAgainError": (StoreResponseError, "cluster"),
+    "TryAgainError": (StoreResponseError, "try_again"),
     "WatchError": (StoreError, "client"),
 }
 

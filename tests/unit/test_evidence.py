@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from chains.evidence import apply_edits, sort_edits, why_unsupported
-from chains.optimization import edits_by_rule
+from chains.findings import resume_findings
+from chains.rule_edits import edits_by_rule
 from chains.schemas import Edit
 
 RESUME = """\
@@ -42,12 +43,12 @@ def test_a_supported_edit_is_accepted() -> None:
         ({"new": "Deployed services to Kubernetes with Terraform."}, "nothing would change"),
         ({"new": "  "}, "nothing would change"),
         ({"evidence": "Knows Python by heart"}, "evidence does not stand"),
-        ({"new": "Deployed 12 services to Kubernetes with Terraform."}, "number 12"),
+        ({"new": "Deployed 12 services to Kubernetes with Terraform."}, "number 12 of this"),
         ({"new": "Deployed services to Kubernetes with Terraform and Kafka."}, "does not show Apache Kafka"),
-        ({"original": "ann@example.com", "new": "bob@example.com"}, "contact data"),
+        ({"original": "ann@example.com", "new": "bob@example.com"}, "who the resume is about"),
         ({"new": "Deployed services at Siemens to Kubernetes with Terraform."}, "does not say Siemens"),
         ({"new": "McKinsey services deployed to Kubernetes with Terraform."}, "does not say McKinsey"),
-        ({"new": "Deployed a dozen services to Kubernetes with Terraform."}, "does not say dozen"),
+        ({"new": "Deployed a dozen services to Kubernetes with Terraform."}, "number 12 of this"),
         ({"original": "Backend engineer.", "new": "Principal backend engineer."}, "does not say Principal"),
     ],
 )
@@ -83,4 +84,35 @@ def test_rules_list_asked_skills_that_other_lines_prove() -> None:
 def test_rules_propose_nothing_where_nothing_is_gained() -> None:
     """No list of skills, or no asked skill that it lacks: no edit."""
     assert edits_by_rule("Deployed services to Kubernetes.", "Requirements:\n- Kubernetes") == []
-    assert edits_by_rule(RESUME, "Requirements:\n- Python\n- Kafka") == []
+    assert edits_by_rule(RESUME, "Requirements:\n- Docker\n- Kafka") == []
+
+
+def test_rules_put_the_asked_skills_of_a_list_first() -> None:
+    """A list is read from its beginning; nothing is added and nothing left out."""
+    [found] = edits_by_rule(RESUME, "Requirements:\n- Python\n- Kafka")
+    assert found.new == "Skills: Python, Docker, AWS, Helm"
+    assert why_unsupported(RESUME, found) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "new"),
+    [
+        ("Responsible for maintaining two presses.", "Maintained two presses."),
+        ("Was involved in building a bridge.", "Helped build a bridge."),
+    ],
+)
+def test_rules_begin_with_what_was_done(line: str, new: str) -> None:
+    """An office becomes a deed, and a part in something stays a part."""
+    resume = f"Ann Example\n\n- {line}\n"
+    [found] = edits_by_rule(resume, "Requirements:\n- Welding")
+    assert found.new == new
+    assert why_unsupported(resume, found) is None
+
+
+def test_what_only_its_owner_can_mend_is_said() -> None:
+    """Bullets without numbers, asked skills that come late, and a text that is too short."""
+    bullets = "".join(f"- {deed} things for others.\n" for deed in ("Sold", "Moved", "Found", "Kept"))
+    found = resume_findings(f"Ann Example\n\n{bullets}Knows Python.", "Requirements:\n- Python")
+    assert [finding.kind for finding in found] == ["no outcome", "buried", "length"]
+    assert found[1].words == ("Python",)
+    assert resume_findings("word " * 400, "Requirements:\n- Python") == ()

@@ -26,7 +26,7 @@ from cache.flight import (
 from tests.fakes import PATIENCE_S, FakeClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
 KEY = "openai:m:0"
 WAIT_S = 30.0
@@ -409,3 +409,69 @@ def test_a_forked_child_waits_for_nobody_of_its_parent() -> None:
         os._exit(0 if isinstance(join(flights), Lead) else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert not lead.is_over
+
+
+def test_a_paused_lead_is_stalled_after_a_while() -> None:
+    """Who looks at a lead that has been paused for long ends it, and all who wait are on their own; before, nothing."""
+    clock = FakeClock()
+    flights = Flights(clock=clock)
+    lead, first, second = leading(flights), waiting(flights), waiting(flights)
+    lead.pause()
+    first.look()
+    assert (lead.is_over, lead.is_stalled) == (False, False)
+    clock.advance(1.0)
+    first.look()
+    assert (lead.is_over, first.take(), second.take()) == (True, None, None)
+    assert isinstance(elsewhere(lambda: join(flights)), Lead)
+
+
+def test_a_lead_that_goes_on_is_not_stalled() -> None:
+    """However long it takes: a provider that is slow is waited for."""
+    clock = FakeClock()
+    flights = Flights(clock=clock)
+    lead, waiter = leading(flights), waiting(flights)
+    lead.pause()
+    lead.go_on()
+    clock.advance(20.0)
+    waiter.look()
+    assert (lead.is_over, lead.is_stalled) == (False, False)
+    waiter.leave()
+
+
+def test_who_comes_to_a_stalled_lead_leads() -> None:
+    """Nobody begins to wait for a caller that does not go on."""
+    clock = FakeClock()
+    flights = Flights(clock=clock)
+    lead = leading(flights)
+    lead.pause()
+    clock.advance(1.0)
+    assert isinstance(elsewhere(lambda: join(flights)), Lead)
+
+
+def test_a_thread_does_not_wait_for_a_lead_that_needs_it_to_go_on() -> None:
+    """A lead that is paused on a thread is waited for by others, and not by that thread, whatever its context."""
+    flights = Flights()
+    lead = leading(flights)
+    lead.pause()
+    assert elsewhere(lambda: join(flights)) is None
+    with ThreadPoolExecutor(1) as threads:
+        waiter = threads.submit(waiting, flights).result(PATIENCE_S)
+    lead.land(1)
+    assert waiter.take() == Landed(1)
+
+
+def test_a_generator_that_is_closed_fails_in_another_thread() -> None:
+    """A lead is handed over though the closing thread holds the lock, as when the garbage collector closes it."""
+    flights = Flights()
+
+    def stream() -> Generator[int, None, None]:
+        with leading(flights):
+            yield 1
+
+    opened = stream()
+    next(opened)
+    waiter = waiting(flights)
+    with flights._lock:
+        opened.close()
+    wait_for_first([waiter], PATIENCE_S)
+    assert isinstance(elsewhere(waiter.take), Lead)

@@ -136,25 +136,25 @@ def test_no_generations_are_not_stored() -> None:
 
 def test_an_unknown_version_is_told_from_damage() -> None:
     """An answer written by a later version of this codec is an unknown version (trap H19)."""
-    with pytest.raises(EntryVersionError, match="2"):
-        decode_generations(b'{"v": 2, "generations": [{"text": "a", "info": null}]}')
+    with pytest.raises(EntryVersionError, match="3"):
+        decode_generations(b'{"v": 3, "generations": [{"text": "a", "info": null}]}')
 
 
 @pytest.mark.parametrize(
     "document",
     [
-        "", "null", "[]", "1", '"v"', "{}", '{"v": 1}', '{"v": 1, "generations": null}', '{"v": 1, "generations": []}',
-        '{"v": 1, "generations": {}}', '{"v": 1, "generations": [1]}', '{"v": 1, "generations": ["message"]}',
-        '{"v": 1, "generations": [{}]}', '{"v": 1, "generations": [{"text": "a"}]}',
-        '{"v": 1, "generations": [{"text": 1, "info": null}]}', '{"v": 1, "generations": [{"text": "a", "info": 1}]}',
-        '{"v": 1, "generations": [{"message": null, "info": null}]}',
-        '{"v": 1, "generations": [{"message": {"content": 1}, "info": null}]}',
-        '{"v": 1, "generations": [{"message": {"type": "human"}, "info": null}]}',
-        '{"v": 1, "generations": [{"message": {"self": 1}, "info": null}]}',
-        '{"v": 1, "generations": [{"message": {"tool_calls": 1}, "info": null}]}',
-        '{"v": 1, "generations": [{"message": {"tool_calls": [1]}, "info": null}]}',
-        '{"v": 1, "generations": [{"message": {"additional_kwargs": 1}, "info": null}]}',
-        '{"v": 1, "generations": [{"message": {"content_blocks": 1}, "info": null}]}',
+        "", "null", "[]", "1", '"v"', "{}", '{"v": 2}', '{"v": 2, "generations": null}', '{"v": 2, "generations": []}',
+        '{"v": 2, "generations": {}}', '{"v": 2, "generations": [1]}', '{"v": 2, "generations": ["message"]}',
+        '{"v": 2, "generations": [{}]}', '{"v": 2, "generations": [{"text": "a"}]}',
+        '{"v": 2, "generations": [{"text": 1, "info": null}]}', '{"v": 2, "generations": [{"text": "a", "info": 1}]}',
+        '{"v": 2, "generations": [{"message": null, "info": null}]}',
+        '{"v": 2, "generations": [{"message": {"content": 1}, "info": null}]}',
+        '{"v": 2, "generations": [{"message": {"type": "human"}, "info": null}]}',
+        '{"v": 2, "generations": [{"message": {"self": 1}, "info": null}]}',
+        '{"v": 2, "generations": [{"message": {"tool_calls": 1}, "info": null}]}',
+        '{"v": 2, "generations": [{"message": {"tool_calls": [1]}, "info": null}]}',
+        '{"v": 2, "generations": [{"message": {"additional_kwargs": 1}, "info": null}]}',
+        '{"v": 2, "generations": [{"message": {"content_blocks": 1}, "info": null}]}',
     ],
 )  # fmt: skip
 def test_anything_else_is_a_decode_error(document: str) -> None:
@@ -163,10 +163,39 @@ def test_anything_else_is_a_decode_error(document: str) -> None:
         decode_generations(document.encode())
 
 
+ITEMS = {"one": '{"info": null, "n_bytes": 3}', "message": '{"message": {}, "info": null, "n_bytes": 2}'}
+
+
+def stored(texts: bytes, *items: str) -> bytes:
+    return b'{"v": 2, "generations": [%b]}\n%b' % (", ".join(items).encode(), texts)
+
+
+def test_texts_are_told_apart_by_their_sizes() -> None:
+    """The texts of several generations stand one after the other, line feeds and all."""
+    found = decode_generations(stored("a\nbü".encode(), ITEMS["one"], ITEMS["message"]))
+    assert found == [Generation(text="a\nb"), chat(AIMessage("ü"))]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        stored(b"ab", ITEMS["one"]), stored(b"abcd", ITEMS["one"]), stored(b"abc"), stored(b"abc", *2 * [ITEMS["one"]]),
+        stored(b"\xff\xff", ITEMS["message"]), stored(b"", '{"info": null}'),
+        stored(b"", '{"info": null, "n_bytes": -1}'),
+        stored(b"a", '{"info": null, "n_bytes": true}'), stored(b"a", '{"info": null, "n_bytes": "1"}'),
+        stored(b"", '{"info": null, "n_bytes": 0.0}'), stored(b"ab", ITEMS["message"]).replace(b"\n", b""),
+    ],
+)  # fmt: skip
+def test_sizes_that_do_not_fit_are_a_decode_error(raw: bytes) -> None:
+    """A text that is cut, too long, no UTF-8 or of no size is refused, and never guessed at."""
+    with pytest.raises(DecodeError):
+        decode_generations(raw)
+
+
 def test_no_class_or_code_comes_from_the_store() -> None:
     """LangChain's own constructor notation in the bytes is data, never an instruction (L13, H18; CVE-2025-68664)."""
     evil = {"lc": 1, "type": "constructor", "id": ["langchain_core", "prompts", "PromptTemplate"], "kwargs": {}}
-    raw = json.dumps({"v": 1, "generations": [{"message": {"content": "", "response_metadata": evil}, "info": evil}]})
+    raw = json.dumps({"v": 2, "generations": [{"message": {"content": "", "response_metadata": evil}, "info": evil}]})
     [found] = decode_generations(raw.encode())
     assert type(found) is ChatGeneration
     assert type(found.message) is AIMessage

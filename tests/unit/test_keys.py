@@ -40,8 +40,10 @@ EXAMPLES = [
     (Key(Kind.OPTIMIZATION, HASH, user="u-17"), f"opt:{HASH}:u-17"),
     (Key(Kind.SESSION, HASH), f"session:{HASH}"),
     (Key(Kind.HEALTH, component="redis"), "health:redis"),
+    (Key(Kind.STATS, component="17"), "stats:17"),
     (Key(Kind.TOOL_RESULT, HASH, tool="get_weather"), f"tool:get_weather:{HASH}"),
     (Key(Kind.NODE_RESULT, HASH, node="writes~agent.rank~rank"), f"node:writes~agent.rank~rank:{HASH}"),
+    (Key(Kind.CORPUS, HASH, corpus="ads", namespace="acme"), f"acme:corpus:ads:{HASH}"),
     (Key(Kind.EMBEDDING, HASH, model="m", namespace="acme"), f"acme:emb:m:{HASH}"),
     (Key(Kind.HEALTH, component="redis", namespace="acme"), "acme:health:redis"),
 ]
@@ -134,7 +136,9 @@ def test_foreign_keys_do_not_parse(text: str) -> None:
     assert not is_key(text)
 
 
-@pytest.mark.parametrize("namespace", ["emb", "openai", "match", "opt", "session", "health", "tool", "node", "lease"])
+@pytest.mark.parametrize(
+    "namespace", ["emb", "openai", "match", "opt", "session", "health", "tool", "node", "corpus", "lease"]
+)
 def test_a_namespace_is_never_a_prefix(namespace: str) -> None:
     """`emb:session:...` could otherwise be a session of tenant emb or an embedding of model session."""
     with pytest.raises(InvalidKeyError, match=namespace):
@@ -174,6 +178,7 @@ def test_a_segment_that_cannot_stand_in_a_key_is_refused(key: Key) -> None:
         Key(Kind.HEALTH, HASH, component="c"),
         Key(Kind.TOOL_RESULT, HASH, tool="t", node="n"),
         Key(Kind.NODE_RESULT, HASH, node="n", model="m"),
+        Key(Kind.CORPUS, HASH, corpus="c", node="n"),
     ],
 )
 def test_a_part_that_the_kind_does_not_have_is_refused(key: Key) -> None:

@@ -8,15 +8,20 @@ import pytest
 from typing_extensions import override
 
 from cache import MemoryStore
+from cache.breaker import Direction
 from cache.errors import InvalidKeyError, StoreConnectionError, StoreError
+from cache.flight import Flights, Lead, Level
 from cache.keys import Key, Kind, build_key, lease_key, parse_key
 from cache.leases import Lease, LeaseKeeper, SafeLeases
 from cache.stores.base import Attempt
 from cache.wrappers import ByteStoreAdapter, DisabledStore, FailOpenStore
+from tests.fakes import FakeClock, SeveralServers
 from tests.integration.calling import World, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from cache.stores.base import Holder
 
 KEY = "openai:m:0"
 LONG_S = 3600.0
@@ -42,20 +47,20 @@ class SharedMemory(MemoryStore):
         return super().acquire(key, token, life_ms=life_ms)
 
     @override
-    def renew(self, holders: Sequence[tuple[str, bytes]], *, life_ms: int) -> list[bool]:
+    def renew(self, holders: Sequence[Holder], *, life_ms: int) -> list[bool]:
         self.n_renewals += 1
         self._fail()
         return super().renew(holders, life_ms=life_ms)
 
     @override
-    def release(self, holders: Sequence[tuple[str, bytes]]) -> None:
+    def release(self, holders: Sequence[Holder]) -> None:
         self._fail()
         super().release(holders)
 
     @override
-    def settle(self, key: str, value: Any, token: bytes, *, ttl_s: int) -> None:
+    def settle(self, key_value_pairs: Sequence[tuple[str, Any]], holder: Holder, *, ttl_s: int) -> None:
         self._fail()
-        super().settle(key, value, token, ttl_s=ttl_s)
+        super().settle(key_value_pairs, holder, ttl_s=ttl_s)
 
 
 class Bench:
@@ -84,7 +89,7 @@ def test_what_is_kept_is_renewed_until_it_is_settled() -> None:
     bench.lease.keep(LONG_S)
     until(lambda: bench.inner.n_renewals > 3)
     assert not bench.is_free()
-    assert bench.leases.settle(bench.lease, b"value", ttl_s=60)
+    assert bench.leases.settle(bench.lease, [(KEY, b"value")], ttl_s=60)
     assert (bench.is_free(), bench.lease.may_be_ours, bench.inner.mget([KEY])) == (True, False, [b"value"])
     assert bench.store.counters.snapshot().stored == 1
 
@@ -151,9 +156,9 @@ async def test_without_an_answer_there_is_no_lease(world: World) -> None:
     found = attempt() if world is World.SYNC else await bench.leases.aacquire(KEY, b"x", life_ms=1)
     assert found == Attempt(is_held=None)
     if world is World.SYNC:
-        assert not bench.leases.settle(bench.lease, b"value", ttl_s=60)
+        assert not bench.leases.settle(bench.lease, [(KEY, b"value")], ttl_s=60)
     else:
-        assert not await bench.leases.asettle(bench.lease, b"value", ttl_s=60)
+        assert not await bench.leases.asettle(bench.lease, [(KEY, b"value")], ttl_s=60)
     assert bench.lease.may_be_ours
     assert bench.store.counters.snapshot().failures == {"client": 2}
 
@@ -171,3 +176,83 @@ def test_a_lease_is_no_key_of_ours(namespace: str | None) -> None:
     assert lease_key(key) == "lease:{" + key + "}"
     with pytest.raises(InvalidKeyError):
         parse_key(lease_key(key))
+
+
+class LeasesOnServers(SeveralServers):
+    """Several servers, of which some fail, that other processes see too; each lease is asked for by itself."""
+
+    is_shared = True
+
+    @override
+    def acquire(self, key: str, token: bytes, *, life_ms: int) -> Attempt:
+        self._raise_alone([key])
+        return super().acquire(key, token, life_ms=life_ms)
+
+    @override
+    def renew(self, holders: Sequence[Holder], *, life_ms: int) -> list[bool]:
+        keys = [key for key, _ in holders]
+        self._raise_alone(keys)
+        are_held = super().renew(holders, life_ms=life_ms)
+        self._raise_part(
+            keys, [None if key[0] in self.failing else held for key, held in zip(keys, are_held, strict=True)]
+        )
+        return are_held
+
+    @override
+    def release(self, holders: Sequence[Holder]) -> None:
+        self._raise_alone([key for key, _ in holders])
+        super().release([(key, token) for key, token in holders if key[0] not in self.failing])
+
+
+def test_a_dead_server_switches_off_its_own_leases_alone() -> None:
+    """Its leases are taken to be held and cannot be got; those of the others are got, renewed, lost and given back."""
+    inner = LeasesOnServers()
+    store, keeper = FailOpenStore(inner), LeaseKeeper(life_s=LONG_S)
+    leases = SafeLeases.of(store)
+    assert leases is not None
+    held = [Lease(leases, key, keeper) for key in ("a1", "b1", "c1")]
+    for lease in held:
+        assert leases.acquire(lease.key, lease.token, life_ms=3_600_000).is_held
+    inner.release([held[2].holder])
+    inner.failing["b"] = StoreConnectionError("gone", reason="refused")
+    assert leases.renew(held, life_ms=1000) == [True, True, False]
+    assert {name: store.breakers.of(name).is_open for name in "abc"} == {"a": False, "b": True, "c": False}
+    asked = len(inner.asked)
+    assert leases.acquire("b2", b"x", life_ms=1) == Attempt(is_held=None)
+    assert len(inner.asked) == asked
+    assert leases.acquire("a2", b"x", life_ms=1).is_held
+    assert leases.renew(held, life_ms=1000) == [True, True, False]
+    assert inner.asked[-1] == ["a1", "c1"]
+    leases.release(held)
+    assert store.breakers.of("b").is_open
+    assert leases.acquire("a1", b"x", life_ms=1).is_held
+    assert store.counters.snapshot().failures == {"refused": 1}
+    store.close()
+
+
+def test_a_value_is_stored_where_the_server_of_its_lease_is_left_alone() -> None:
+    """What lies on other servers is written all the same, and no command goes to the dead one."""
+    inner = LeasesOnServers()
+    store, keeper = FailOpenStore(inner), LeaseKeeper(life_s=LONG_S)
+    leases = SafeLeases.of(store)
+    assert leases is not None
+    lease = Lease(leases, "b1", keeper)
+    store.breakers.of("b").failed(StoreConnectionError("gone", reason="refused"), Direction.WRITE)
+    assert not leases.settle(lease, [("b1", b"1"), ("a1", b"2")], ttl_s=60)
+    assert inner.asked == [["a1"]]
+    assert inner.mget(["a1", "b1"]) == [b"2", None]
+    store.close()
+
+
+def test_a_lease_of_a_stream_whose_reader_does_not_go_on_ends() -> None:
+    """It is renewed no longer, so that another process may stream; its holder's stream goes on without it."""
+    clock = FakeClock()
+    bench = Bench()
+    lead = Flights(clock=clock).join(KEY, Level.RESPONSE, ticket=0, wait_s=LONG_S, may_wait=False)
+    assert isinstance(lead, Lead)
+    bench.lease.lead = lead
+    bench.lease.keep(LONG_S)
+    lead.pause()
+    clock.advance(1.0)
+    until(bench.is_free)
+    lead.part()

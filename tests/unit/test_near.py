@@ -238,7 +238,7 @@ async def test_settling_a_lease_replaces_what_is_near(server: TrackedMemory, wor
         await world.mget(near, [KEY])
     assert (await world.acquire(near, KEY, b"one", life_ms=1000)).value == ENTRY
     assert await world.renew(near, [(KEY, b"one")], life_ms=1000) == [True]
-    await world.settle(near, KEY, NEWER, b"one", ttl_s=60)
+    await world.settle(near, [(KEY, NEWER)], (KEY, b"one"), ttl_s=60)
     assert await world.mget(near, [KEY]) == [NEWER]
     assert (await world.acquire(near, KEY, b"two", life_ms=1000)).is_held
     await world.release(near, [(KEY, b"two")])

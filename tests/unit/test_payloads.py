@@ -104,7 +104,21 @@ def test_a_gzip_bomb_is_defused(small_limit: int) -> None:
     assert peak_bytes < 10 * 2**20
 
 
-@pytest.mark.parametrize("packed", [b"", b"no gzip", gzip.compress(b"a" * 3000)[:-9], zlib.compress(b"a" * 3000)])
+PACKED = gzip.compress(b"a" * 3000, mtime=0)
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        b"",
+        b"no gzip",
+        PACKED[:-9],
+        PACKED[:-1],
+        PACKED + b"\0",
+        PACKED[:3] + b"\x08" + PACKED[4:],
+        zlib.compress(PACKED),
+    ],
+)
 def test_a_whole_entry_around_damaged_compression_is_refused(packed: bytes) -> None:
     """A flag that says gzip over bytes that are not, or are cut, is a `DecodeError` and not zlib's."""
     with pytest.raises(DecodeError):

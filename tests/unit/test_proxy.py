@@ -6,15 +6,13 @@ import asyncio
 import socket
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import pytest
 
+from tests.integration.calling import until
 from tests.proxy import FaultProxy, _Refuse
-from tests.servers import HOST, encode_command, free_port
-
-if TYPE_CHECKING:
-    from tests.servers import ValkeyServer
+from tests.servers import HOST, ValkeyServer, encode_command, free_port
 
 PING, PONG = encode_command("PING"), b"+PONG\r\n"
 GET, NULL = encode_command("GET", "k"), b"$-1\r\n"
@@ -397,3 +395,15 @@ def test_a_client_that_is_being_accepted_is_turned_away(proxy: FaultProxy) -> No
         refused.result(5)
         with suppress(ConnectionResetError):
             assert client.recv(1) == b""
+
+
+def test_a_replica_follows_its_primary_through_it() -> None:
+    """What is written to a primary arrives at a replica that knows it by the proxy's port, and ends with a reset."""
+    quick = ["--repl-diskless-sync-delay", "0"]
+    with ValkeyServer(quick) as primary, ValkeyServer(quick) as replica, FaultProxy(HOST, primary.port) as proxy:
+        replica.command("REPLICAOF", HOST, proxy.port)
+        until(lambda: b"master_link_status:up" in replica.command("INFO", "replication"))
+        primary.command("SET", "k", "v")
+        until(lambda: replica.command("GET", "k") == b"v")
+        proxy.reset()
+        until(lambda: b"master_link_status:down" in replica.command("INFO", "replication"))

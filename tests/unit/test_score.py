@@ -4,69 +4,100 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chains.score import coverage_percent, match_score, semantic_percent
+from chains.score import WEIGHTS, Parts, Points, match_score, meaning_share, percent, words_share
 
-cosines = st.floats(-1, 1)
 shares = st.floats(0, 1)
-numbers_of_skills = st.integers(1, 100)
-
-
-@pytest.mark.parametrize(
-    ("cosine", "percent"),
-    [(-1.0, 0.0), (0.0, 0.0), (0.1, 0.0), (0.275, 25.0), (0.45, 50.0), (0.8, 100.0), (1.0, 100.0)],
+parts = st.builds(
+    Parts,
+    meaning=st.floats(-1, 1),
+    words=shares,
+    skills=st.none() | shares,
+    n_skills=st.integers(0, 100),
+    experience=st.none() | shares,
+    n_demands=st.integers(0, 20),
+    n_terms=st.integers(0, 300),
+    copied=shares,
 )
-def test_cosines_are_spread_from_unrelated_to_same(cosine: float, percent: float) -> None:
-    """A cosine of 0.1 or less is 0, one of 0.8 or more is 100, and half way between them is 50."""
-    assert semantic_percent(cosine) == percent
-
-
-@pytest.mark.parametrize(("coverage", "percent"), [(0.0, 0.0), (1 / 3, 33.3), (1.0, 100.0), (None, None)])
-def test_a_share_is_a_percentage(coverage: float | None, percent: float | None) -> None:
-    """A share of skills is shown as percent with one decimal, and no share as nothing."""
-    assert coverage_percent(coverage) == percent
 
 
 @pytest.mark.parametrize(
-    ("cosine", "coverage", "n_asked", "score"),
+    ("cosine", "share"), [(-1.0, 0.0), (0.0, 0.0), (0.1, 0.0), (0.3, 0.25), (0.5, 0.5), (0.9, 1.0), (1.0, 1.0)]
+)
+def test_cosines_are_spread_from_unrelated_to_same(cosine: float, share: float) -> None:
+    """A cosine of 0.1 or less is 0, one of 0.9 or more is 1, and half way between them is a half."""
+    assert meaning_share(cosine) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(("cosine", "share"), [(0.0, 0.0), (0.35, 0.5), (0.7, 1.0), (1.0, 1.0)])
+def test_words_are_the_same_from_a_cosine_of_seven_tenths(cosine: float, share: float) -> None:
+    """No resume repeats an ad: 0.7 of its direction is all of it."""
+    assert words_share(cosine) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(("share", "shown"), [(0.0, 0.0), (1 / 3, 33.33), (1.0, 100.0), (None, None)])
+def test_a_share_is_a_percentage(share: float | None, shown: float | None) -> None:
+    """A share is shown as percent with two decimals, and no share as nothing."""
+    assert percent(share) == shown
+
+
+@pytest.mark.parametrize(
+    ("pair", "points"),
     [
-        (0.45, None, 0, 50.0),  # nothing is asked: the meaning alone
-        (0.8, 0.0, 3, 75.0),  # weight 0.5 * 3 / 6 = 0.25: 0.75 * 100
-        (0.8, 0.0, 9, 62.5),  # weight 0.5 * 9 / 12 = 0.375: 0.625 * 100
-        (0.1, 1.0, 1, 12.5),  # weight 0.5 * 1 / 4 = 0.125: 0.125 * 100
-        (0.45, 0.5, 12, 50.0),  # both parts say 50
-        (0.275, 0.75, 3, 37.5),  # 0.75 * 25 + 0.25 * 75
+        # Nothing is asked: meaning and words share 100 as 30 to 25.
+        (Parts(meaning=0.9, words=0.7), Points(54.55, 45.45, 0.0, 0.0)),
+        (Parts(meaning=0.5, words=0.35), Points(27.27, 22.73, 0.0, 0.0)),
+        # Three skills have half of their 25 points, one demand half of its 20: 77.5 are left to the other two.
+        (
+            Parts(meaning=0.9, words=0.7, skills=1.0, n_skills=3, experience=1.0, n_demands=1),
+            Points(42.27, 35.23, 12.5, 10.0),
+        ),
+        (
+            Parts(meaning=0.9, words=0.7, skills=0.5, n_skills=3, experience=0.0, n_demands=1),
+            Points(42.27, 35.23, 6.25, 0.0),
+        ),
+        # Of what is copied from the ad a fifth is let pass, of the rest half is left.
+        (Parts(meaning=0.9, words=0.7, copied=0.6), Points(27.27, 22.73, 0.0, 0.0)),
+        # Of no words at all only the meaning is judged.
+        (Parts(meaning=0.5, words=0.0, skills=0.0, n_skills=9, n_terms=0), Points(50.0, 0.0, 0.0, 0.0)),
     ],
 )
-def test_the_score_weighs_meaning_and_skills(cosine: float, coverage: float | None, n_asked: int, score: float) -> None:
-    """The more skills an ad asks for, the more their coverage weighs, up to half."""
-    assert match_score(cosine, coverage, n_asked) == score
+def test_points_are_the_weighted_shares(pair: Parts, points: Points) -> None:
+    """The more an ad asks for, the more skills and experience weigh, and the less the resume says, the less."""
+    assert match_score(pair) == points
 
 
-@given(cosine=cosines, coverage=st.none() | shares, n_asked=numbers_of_skills)
-def test_the_score_lies_between_its_parts(cosine: float, coverage: float | None, n_asked: int) -> None:
-    """A score has at most one decimal, is within 0 and 100, and lies between the two numbers shown beside it."""
-    score = match_score(cosine, coverage, n_asked)
-    semantic, covered = semantic_percent(cosine), coverage_percent(coverage)
-    parts = [semantic] if covered is None else [semantic, covered]
-    assert 0 <= min(parts) <= score <= max(parts) <= 100
-    assert score == round(score, 1)
+def test_the_weights_are_shares_of_one() -> None:
+    """What the parts can give at most adds up to the whole."""
+    assert sum(WEIGHTS.values()) == pytest.approx(1)
 
 
-@given(low=cosines, high=cosines, coverage=st.none() | shares, n_asked=numbers_of_skills)
-def test_a_closer_meaning_never_lowers_the_score(low: float, high: float, coverage: float | None, n_asked: int) -> None:
-    """With the same skills, the greater cosine has the same or the greater score."""
-    low, high = sorted((low, high))
-    assert match_score(low, coverage, n_asked) <= match_score(high, coverage, n_asked)
+@given(parts)
+def test_the_score_is_the_sum_of_its_points(pair: Parts) -> None:
+    """The four points add up to the score to the hundredth, and each and all are within 0 and 100."""
+    points = match_score(pair)
+    shown = (points.meaning, points.words, points.skills, points.experience)
+    assert sum(round(100 * value) for value in shown) == round(100 * points.score)
+    assert points.score == round(points.score, 2)
+    assert all(0 <= value <= 100 for value in (*shown, points.score))
 
 
-@given(cosine=cosines, low=shares, high=shares, n_asked=numbers_of_skills)
-def test_more_skills_never_lower_the_score(cosine: float, low: float, high: float, n_asked: int) -> None:
-    """With the same meaning, the greater share of skills has the same or the greater score."""
-    low, high = sorted((low, high))
-    assert match_score(cosine, low, n_asked) <= match_score(cosine, high, n_asked)
+@given(pair=parts, other=parts)
+def test_more_never_lowers_the_score(pair: Parts, other: Parts) -> None:
+    """Of two pairs that differ in how much is shown alone, the one that shows more scores as much or more."""
 
+    def at(pick: object) -> float:
+        choose = max if pick is max else min
+        return match_score(
+            Parts(
+                meaning=choose(pair.meaning, other.meaning),
+                words=choose(pair.words, other.words),
+                skills=choose(pair.skills or 0, other.skills or 0),
+                n_skills=pair.n_skills,
+                experience=choose(pair.experience or 0, other.experience or 0),
+                n_demands=pair.n_demands,
+                n_terms=pair.n_terms,
+                copied=pair.copied,
+            )
+        ).score
 
-@given(cosine=cosines, n_asked=numbers_of_skills)
-def test_skills_weigh_at_most_half(cosine: float, n_asked: int) -> None:
-    """With no asked skill shown, more than half of what the meaning alone gives is left; both are rounded."""
-    assert match_score(cosine, 0.0, n_asked) >= semantic_percent(cosine) / 2 - 0.1
+    assert at(min) <= at(max)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +14,7 @@ from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 
 from cache import CacheBackedEmbeddings, CacheSettings, ConfigurationError, InvalidKeyError, MemoryStore, ResponseCache
 from cache.errors import DecodeError, ProviderAnswerError, StoreConnectionError, StoreError
-from cache.keys import Kind
+from cache.keys import CACHED_KINDS
 from cache.opening import open_store
 from cache.service import CacheService, SyncCacheService
 from cache.wrappers import FailOpenStore
@@ -111,6 +114,41 @@ async def test_a_session_is_found_by_its_id_alone(is_async: bool) -> None:  # no
         await service("get_session", " ")
 
 
+async def test_a_session_is_changed_by_what_it_holds(is_async: bool) -> None:  # noqa: FBT001
+    """A change gets the data, or None; what it gives is kept, and None leaves all as it is."""
+    service = make(is_async)
+    assert await service("update_session", "abc", lambda found: {"was": found}) is True
+    assert await service("update_session", "abc", lambda found: {"was": found}) is True
+    assert await service("update_session", "abc", lambda _: None) is False
+    assert await service("get_session", "abc") == {"was": {"was": None}}
+
+
+async def test_what_cannot_be_read_is_not_changed(is_async: bool) -> None:  # noqa: FBT001
+    """While the store cannot tell, or is switched off, nothing is changed, and no error shows."""
+    broken = BrokenStore(StoreConnectionError("nobody there"), verbs={"mget"})
+    for service in (make(is_async, broken), make(is_async, session_enabled=False)):
+        assert await service("update_session", "abc", lambda _: {"a": 1}) is False
+    broken.heal()
+    assert await make(is_async, broken)("get_session", "abc") is None
+
+
+async def test_of_changes_at_once_each_is_made_once(is_async: bool) -> None:  # noqa: FBT001
+    """Twenty threads that append to one session lose nothing of each other."""
+    service = make(is_async)
+
+    def append(n: int) -> bool:
+        change = partial(_appended, n=n)
+        return bool(asyncio.run(service("update_session", "abc", change)))
+
+    with ThreadPoolExecutor(20) as threads:
+        assert all(threads.map(append, range(20)))
+    assert sorted(await service("get_session", "abc")) == list(range(20))
+
+
+def _appended(found: list[int] | None, *, n: int) -> list[int]:
+    return [*(found or []), n]
+
+
 async def test_no_key_shows_a_text_or_a_session_id(is_async: bool) -> None:  # noqa: FBT001
     """Texts and session ids are only in hashes."""
     store = MemoryStore()
@@ -197,7 +235,7 @@ async def test_stats_count_the_entries_of_this_namespace(is_async: bool) -> None
     await other("cache_session", "abc", {})
     await other("cache_job_match_result", RESUME, JOB, {})
     stats = await acme("get_cache_stats")
-    assert stats["key_counts"] == {**dict.fromkeys(map(str, Kind), 0), "session": 1}
+    assert stats["key_counts"] == {**dict.fromkeys(map(str, CACHED_KINDS), 0), "session": 1}
     assert stats["cache_ttl_settings"]["embedding"] == 604800
     assert stats["is_exact"] is True
     assert (await other("get_cache_stats"))["key_counts"]["job_match"] == 1

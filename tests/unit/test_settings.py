@@ -21,6 +21,7 @@ class Variable(NamedTuple):
     default: Any
 
 
+KEYS = (SecretStr("A" * 43), SecretStr(f"2:{'B' * 42}E="))
 VARIABLES = [
     Variable("REDIS_URL", "redis_url", "redis://example.com:6380/2", "redis://example.com:6380/2", None),
     Variable("CACHE_NAMESPACE", "namespace", "acme", "acme", None),
@@ -32,14 +33,17 @@ VARIABLES = [
     Variable("CACHE_SESSION_ENABLED", "session_enabled", "n", False, True),
     Variable("CACHE_TOOL_RESULT_ENABLED", "tool_result_enabled", "0", False, True),
     Variable("CACHE_NODE_RESULT_ENABLED", "node_result_enabled", "0", False, True),
+    Variable("CACHE_CORPUS_ENABLED", "corpus_enabled", "0", False, True),
     Variable("CACHE_DEFAULT_TTL", "default_ttl_s", "60", 60, 3600),
     Variable("CACHE_EMBEDDING_TTL", "embedding_ttl_s", "61", 61, 604_800),
+    Variable("CACHE_EMBEDDING_DTYPE", "embedding_dtype", "int8", "int8", "float32"),
     Variable("CACHE_OPENAI_RESPONSE_TTL", "openai_response_ttl_s", "62", 62, 21_600),
     Variable("CACHE_COMPRESSION_THRESHOLD", "compression_threshold_bytes", "0", 0, 1024),
     Variable("CACHE_DEADLINE_MS", "deadline_ms", "250", 250, 100),
     Variable("CACHE_FLIGHT_WAIT_S", "flight_wait_s", "2.5", 2.5, 30.0),
     Variable("CACHE_NEAR_BYTES", "near_bytes", "67108864", 67_108_864, 0),
     Variable("CACHE_KEY_SECRET", "key_secret", "hush", SecretStr("hush"), None),
+    Variable("CACHE_ENCRYPTION_KEYS", "encryption_keys", f"{'A' * 43},2:{'B' * 42}E=", KEYS, ()),
     Variable("CACHE_ADMIN_TOKEN", "admin_token", "hush", SecretStr("hush"), None),
     Variable("OPENAI_BASE_URL", "openai_base_url", "http://127.0.0.1:1/v1", "http://127.0.0.1:1/v1", None),
     Variable("OPENAI_API_BASE", "openai_base_url", "http://127.0.0.1:2/v1", "http://127.0.0.1:2/v1", None),
@@ -103,6 +107,7 @@ def test_an_empty_namespace_is_no_namespace(monkeypatch: pytest.MonkeyPatch) -> 
         ("CACHE_DEFAULT_TTL", "0", "greater than or equal to 1"),
         ("CACHE_DEFAULT_TTL", "-5", "greater than or equal to 1"),
         ("CACHE_DEFAULT_TTL", "1.5", "valid integer"),
+        ("CACHE_EMBEDDING_DTYPE", "float64", "'float32', 'float16' or 'int8'"),
         ("CACHE_EMBEDDING_TTL", "315360001", "less than or equal to 315360000"),
         ("CACHE_OPENAI_RESPONSE_TTL", "6h", "valid integer"),
         ("CACHE_COMPRESSION_THRESHOLD", "-1", "greater than or equal to 0"),
@@ -116,7 +121,11 @@ def test_an_empty_namespace_is_no_namespace(monkeypatch: pytest.MonkeyPatch) -> 
         ("CACHE_NEAR_BYTES", "68719476737", "less than or equal to 68719476736"),
         ("CACHE_ENABLED", "maybe", "true or false"),
         ("CACHE_SESSION_ENABLED", "2", "true or false"),
-        ("CACHE_NAMESPACE", "emb", "none of emb, health, lease, match, node, openai, opt, session, tool"),
+        (
+            "CACHE_NAMESPACE",
+            "emb",
+            "none of corpus, emb, health, lease, match, node, openai, opt, session, stats",
+        ),
         ("CACHE_NAMESPACE", "x" * 513, "1 to 512 characters"),
     ],
 )
@@ -188,15 +197,15 @@ def test_settings_cannot_be_changed() -> None:
 
 
 def test_each_kind_has_its_time_to_live() -> None:
-    """Embeddings and answers have their own, health ten seconds, and all others share the default."""
+    """Embeddings and corpora, answers, health and counts have their own, and all others share the default."""
     settings = CacheSettings(default_ttl_s=1, embedding_ttl_s=2, openai_response_ttl_s=3)
     assert {kind: settings.ttl_s(kind) for kind in Kind} == {
         Kind.EMBEDDING: 2, Kind.OPENAI_RESPONSE: 3, Kind.JOB_MATCH: 1, Kind.OPTIMIZATION: 1, Kind.SESSION: 1,
-        Kind.HEALTH: 10, Kind.TOOL_RESULT: 1, Kind.NODE_RESULT: 1,
+        Kind.HEALTH: 10, Kind.TOOL_RESULT: 1, Kind.NODE_RESULT: 1, Kind.STATS: 86400, Kind.CORPUS: 2,
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.HEALTH])
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind not in {Kind.HEALTH, Kind.STATS}])
 def test_each_kind_can_be_switched_off_alone(kind: Kind) -> None:
     """The switch of a kind leaves the other kinds on."""
     values: dict[str, Any] = {f"{kind}_enabled": False}

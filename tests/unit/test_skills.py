@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chains.adverts import ad_lines, clause_of
+from chains.adverts import ad_lines
+from chains.clauses import clause_of
 from chains.skills import asked_skills, find_skills, shown_skills, skill_names
 from chains.taxonomy import category, implied_skills, known_forms
 

@@ -7,6 +7,7 @@ import struct
 import numpy as np
 import pytest
 
+from cache.codecs.numbers import DTYPES, as_stored
 from cache.codecs.vectors import FloatArray, decode_vector, decode_vectors, encode_vector, encode_vectors
 from cache.entry import HEADER_BYTES, ElementType, Flag, Header, pack_entry
 from cache.errors import DecodeError, EntryVersionError
@@ -28,11 +29,17 @@ def tags(n: int) -> bytes:
     return bytes(range(8 * n))
 
 
-def encoded(vectors: FloatArray, *, created_s: int = NOW_S, made_ms: int = 3) -> list[bytes]:
-    n = len(vectors)
-    return [
-        bytes(entry) for entry in encode_vectors(vectors, tags(n), created_s=created_s, ttl_s=TTL_S, made_ms=made_ms)
-    ]
+def encoded(
+    vectors: FloatArray,
+    *,
+    created_s: int = NOW_S,
+    made_ms: int = 3,
+    element_type: ElementType = ElementType.FLOAT32,
+) -> list[bytes]:
+    entries = encode_vectors(
+        vectors, tags(len(vectors)), created_s=created_s, ttl_s=TTL_S, made_ms=made_ms, element_type=element_type
+    )
+    return [bytes(entry) for entry in entries]
 
 
 def bits(array: FloatArray) -> list[list[int]]:
@@ -147,20 +154,21 @@ def test_exchanged_entries_are_refused() -> None:
     assert sorted(found.unreadable) == [0, 1]
 
 
+@pytest.mark.parametrize("element_type", DTYPES)
 @pytest.mark.parametrize("n", [1, 2])
-def test_every_flipped_bit_is_noticed_in_a_batch(n: int) -> None:
+def test_every_flipped_bit_is_noticed_in_a_batch(n: int, element_type: ElementType) -> None:
     """One bit that changes anywhere in a batch takes exactly its own entry away; all bits are tried."""
-    raws = encoded(AWKWARD[:n, :2])
+    raws = encoded(np.ones((n, 3), np.float32), element_type=element_type)
     for position in range(8 * len(raws[-1])):
         flipped = bytearray(raws[-1])
         flipped[position // 8] ^= 1 << position % 8
-        found = decode_vectors([*raws[:-1], bytes(flipped)], tags(n), now_s=NOW_S)
+        found = decode_vectors([*raws[:-1], bytes(flipped)], tags(n), now_s=NOW_S, element_type=element_type)
         assert found.rows == list(range(n - 1))
         assert list(found.unreadable) == [n - 1]
 
 
 @pytest.mark.parametrize(
-    ("at", "new"), [(4, b"\x02"), (5, b"\x01"), (5, b"\x02"), (6, b"\x02"), (7, b"\x01"), (28, b"\x01"), (31, b"\x01")]
+    ("at", "new"), [(4, b"\x02"), (5, b"\x01"), (5, b"\x02"), (6, b"\x05"), (7, b"\x01"), (28, b"\x01"), (31, b"\x01")]
 )
 def test_unknown_formats_are_refused_alone_and_in_a_batch(at: int, new: bytes) -> None:
     """A whole entry of an unknown version, flag, type, field or key is no hit, by either way of reading."""
@@ -202,3 +210,70 @@ def test_what_it_took_to_make_is_capped() -> None:
     """A time that does not fit into its field is stored as the longest that does."""
     [entry] = encoded(AWKWARD[:1], made_ms=2**40)
     assert decode_vectors([entry], tags(1), now_s=NOW_S).made_ms == 2**32 - 1
+
+
+@pytest.mark.parametrize(
+    ("element_type", "size_bytes"),
+    [(ElementType.FLOAT32, 4 * 1537), (ElementType.FLOAT16, 2 * 1538), (ElementType.INT8, 1540)],
+)
+def test_a_smaller_type_takes_fewer_bytes(element_type: ElementType, size_bytes: int) -> None:
+    """Two bytes or one for each number, in whole words."""
+    [entry] = encoded(np.ones((1, 1537), np.float32), element_type=element_type)
+    assert len(entry) == HEADER_BYTES + size_bytes
+
+
+@pytest.mark.parametrize(
+    ("element_type", "numbers", "scale", "decoded"),
+    [
+        # the largest number, 3, lies in [1, 2) after division by 2; 0.0004884 is 1.0002 * 2**-11, rounded to 2**-11
+        (ElementType.FLOAT16, [1.5, -0.5, 0.5 * 2**-10], 2.0, [3.0, -1.0, 2**-10]),
+        # 3 / 127 = 0.0236220..., and the next larger number of 16 significant bits is 49540 / 2**21
+        (ElementType.INT8, [127, -42, 0], 49540 / 2**21, [127 * 49540 / 2**21, -42 * 49540 / 2**21, 0.0]),
+    ],
+)
+def test_numbers_and_scale_are_the_documented_ones(
+    element_type: ElementType, numbers: list[float], scale: float, decoded: list[float]
+) -> None:
+    """Worked out by hand: what is stored for (3, -1, 2**-10 and a bit), and what is read back."""
+    [entry] = encoded(np.array([[3, -1, 1.0002 * 2**-10]], np.float32), element_type=element_type)
+    letter = {ElementType.FLOAT16: "e", ElementType.INT8: "b"}[element_type]
+    assert list(struct.unpack_from(f"<3{letter}", entry, 64)) == numbers
+    assert struct.unpack_from("<f", entry, 20) == (scale,)
+    found = decode_vectors([entry], tags(1), now_s=NOW_S, element_type=element_type)
+    assert found.vectors[0].tolist() == decoded
+
+
+@pytest.mark.parametrize("n", [1, 4])
+@pytest.mark.parametrize("asked", DTYPES)
+@pytest.mark.parametrize("stored", DTYPES)
+def test_a_hit_is_what_a_miss_would_have_given_or_no_hit(stored: ElementType, asked: ElementType, n: int) -> None:
+    """An entry of float32 serves every type, rounded as it would have been; any other serves its own type alone."""
+    vectors = np.random.default_rng(5).standard_normal((n, 7), dtype=np.float32)
+    found = decode_vectors(encoded(vectors, element_type=stored), tags(n), now_s=NOW_S, element_type=asked)
+    assert found.unreadable == {}
+    if stored in {asked, ElementType.FLOAT32}:
+        assert found.rows == list(range(n))
+        assert bits(np.array(found.vectors)) == bits(as_stored(vectors, asked))
+    else:
+        assert found.rows == []
+
+
+def test_a_batch_of_several_types_is_read_entry_by_entry() -> None:
+    """Where a part of the fleet stores another type, each entry is judged by itself."""
+    vectors = np.random.default_rng(6).standard_normal((3, 4), dtype=np.float32)
+    raws = [encoded(vectors, element_type=kind)[row] for row, kind in enumerate(DTYPES)]
+    found = decode_vectors(raws, tags(3), now_s=NOW_S, element_type=ElementType.INT8)
+    assert (found.rows, found.unreadable) == ([0, 2], {})
+    assert bits(np.array(found.vectors)) == bits(as_stored(vectors[[0, 2]], ElementType.INT8))
+
+
+@pytest.mark.parametrize("element_type", [ElementType.FLOAT16, ElementType.INT8])
+def test_extremes_survive_a_smaller_type(element_type: ElementType) -> None:
+    """The largest float32 stays finite, the zero vector zero, and what is too small for a scale becomes zero."""
+    largest = np.finfo(np.float32).max
+    vectors = np.array([[largest, -largest], [0, -0.0], [2**-101, 0], [2**-100, 0]], np.float32)
+    stored = as_stored(vectors, element_type)
+    assert np.isfinite(stored).all()
+    assert np.allclose(stored[0] / largest, [1, -1], rtol=2**-11)
+    assert not stored[1:3].any()
+    assert np.isclose(stored[3, 0], 2**-100, rtol=2**-14)

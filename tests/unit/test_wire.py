@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from redis import exceptions as redis_errors
-from redis._parsers import BaseParser
+from redis.connection import DefaultParser
 
+from cache.stores.blocks import Block
 from cache.stores.wire import Wire, pack
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def wired(to_send: bytes = b"", buffer_bytes: int | None = None) -> Iterator[tup
     with here, there:
         if buffer_bytes is not None:
             here.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer_bytes)
-        wire = Wire(here, BaseParser.parse_error)
+        wire = Wire(here, DefaultParser.parse_error)
         there.sendall(to_send)
         yield wire, there
 
@@ -144,3 +145,49 @@ def test_what_nobody_asked_for_is_seen() -> None:
     assert seen(b"") == [False, False, True]
     assert seen(b"+PONG\r\n") == [True, False, True]
     assert seen(b"+PONG\r\n+PO") == [True, True, True]
+
+
+def mget_reply(*values: bytes | None) -> bytes:
+    parts = [b"$-1\r\n" if value is None else b"$%d\r\n%b\r\n" % (len(value), value) for value in values]
+    return b"*%d\r\n%b" % (len(values), b"".join(parts))
+
+
+def read_in_pieces(reply: bytes, n_keys: int, size_bytes: int, n_bytes: int) -> Any:
+    """What is read for an MGET whose reply comes in pieces."""
+    command: Command = ("MGET", *map(str, range(n_keys)))
+
+    def send(there: socket.socket) -> None:
+        for start in range(0, len(reply), n_bytes):
+            there.sendall(reply[start : start + n_bytes])
+
+    with wired() as (wire, there):
+        sender = threading.Thread(target=send, args=(there,))
+        sender.start()
+        [found] = wire.exchange([command], soon(), block_bytes=size_bytes)
+        sender.join()
+        assert not wire.has_unread()
+    return found
+
+
+VALUES = st.binary(min_size=4, max_size=4) | st.just(b"$4\r\n") | st.just(b"\r\n$4")
+
+
+@given(st.lists(VALUES, min_size=1, max_size=6).map(lambda found: [value[:4] for value in found]), st.integers(1, 30))
+def test_values_of_one_size_come_as_a_block(values: list[bytes], n_bytes: int) -> None:
+    """Where all keys are there and of the size that was expected, they lie in one piece, however they came."""
+    found = read_in_pieces(mget_reply(*values), len(values), 4, n_bytes)
+    assert isinstance(found, Block)
+    assert found.values() == values
+
+
+@given(st.lists(st.none() | st.binary(max_size=6) | VALUES, min_size=1, max_size=6), st.integers(1, 30))
+def test_other_values_come_one_by_one(values: list[bytes | None], n_bytes: int) -> None:
+    """Where some are absent or of another size, the values are those of the reply, and nothing is waited for."""
+    found = read_in_pieces(mget_reply(*values), len(values), 4, n_bytes)
+    assert (found.values() if isinstance(found, Block) else found) == values
+
+
+def test_an_error_in_place_of_a_block_is_the_reply() -> None:
+    """A server that refuses, or gives another number of values, is understood as without expectations."""
+    assert isinstance(read_in_pieces(b"-ERR no\r\n", 2, 4, 100), redis_errors.ResponseError)
+    assert read_in_pieces(mget_reply(b"abcd"), 2, 4, 100) == [b"abcd"]

@@ -1,0 +1,1 @@
+"""What a failing Redis costs; run `python -m benchmarks.failures`."""

@@ -1,0 +1,1 @@
+"""How near to the wire: see `benchmarks.speed.__main__`."""

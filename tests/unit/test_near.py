@@ -27,6 +27,7 @@ from tests.tracked import TrackedMemory, answer_of, key_of, random_vectors, tags
 
 BYTES = 2**20
 KEY, OTHER = key_of(0), key_of(1)
+OTHER_ENTRY = answer_of(OTHER)
 ENTRY, NEWER = answer_of(KEY), answer_of(KEY, fill=b"y")
 REFUSED = StoreConnectionError("nobody there", reason="refused")
 
@@ -37,7 +38,7 @@ each_world = pytest.mark.parametrize("world", World)
 def server() -> TrackedMemory:
     """What the near store is near to; changes made in it directly are somebody else's."""
     server = TrackedMemory()
-    server.mset([(KEY, ENTRY), (OTHER, answer_of(OTHER))])
+    server.mset([(KEY, ENTRY), (OTHER, OTHER_ENTRY)])
     return server
 
 
@@ -67,7 +68,7 @@ async def test_only_what_is_not_near_is_asked_for(near: NearStore, server: Track
     """Of a batch, the server is asked for the rest in one read, and every value is in its place."""
     await world.mget(near, [KEY])
     absent = key_of(2)
-    assert await world.mget(near, [absent, KEY, OTHER, KEY]) == [None, ENTRY, answer_of(OTHER), ENTRY]
+    assert await world.mget(near, [absent, KEY, OTHER, KEY]) == [None, ENTRY, OTHER_ENTRY, ENTRY]
     assert server.read == [[KEY], [absent, OTHER]]
 
 
@@ -88,10 +89,10 @@ async def test_what_others_change_is_not_served_once_it_is_told(
     await world.mget(near, [KEY, OTHER])
     server.mset([(KEY, NEWER)])
     server.tracking.tell([KEY])
-    assert await world.mget(near, [KEY, OTHER]) == [NEWER, answer_of(OTHER)]
+    assert await world.mget(near, [KEY, OTHER]) == [NEWER, OTHER_ENTRY]
     server.mdelete([KEY])
     server.tracking.tell([KEY])
-    assert await world.mget(near, [KEY, OTHER]) == [None, answer_of(OTHER)]
+    assert await world.mget(near, [KEY, OTHER]) == [None, OTHER_ENTRY]
     assert server.read == [[KEY, OTHER], [KEY], [KEY]]
     server.tracking.tell(None)
     await world.mget(near, [OTHER])
@@ -257,7 +258,7 @@ async def test_a_failing_server_does_not_take_away_what_is_near(world: World) ->
             return super().mget(keys, expect_bytes=expect_bytes)  # type: ignore[arg-type]  # handed on as it came
 
     server = Failing()
-    server.mset([(KEY, ENTRY), (OTHER, answer_of(OTHER))])
+    server.mset([(KEY, ENTRY), (OTHER, OTHER_ENTRY)])
     near = NearStore(server, NearCache(BYTES))
     for _ in range(2):
         await world.mget(near, [KEY])

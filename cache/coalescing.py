@@ -28,7 +28,7 @@ from cache.flight import (
 )
 from cache.forking import ForkLock
 from cache.leases import Lease, LeaseKeeper, SafeLeases
-from cache.sealed_store import unsealed_store
+from cache.near import server_store
 from cache.wrappers import ByteStoreAdapter, DisabledStore, FailOpenStore, SafeStore
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ class _Shared:
 
 
 def _shared_of(store: SafeStore) -> _Shared:
-    below: object = unsealed_store(store.inner) if isinstance(store, FailOpenStore) else store
+    below: object = server_store(store.inner) if isinstance(store, FailOpenStore) else store
     below = below.inner if isinstance(below, ByteStoreAdapter) else below
     with _lock:
         try:

@@ -19,6 +19,7 @@ class Counts:
     Attributes:
         hits: lookups that were answered.
         misses: lookups that were not.
+        near_hits: entries that were read without asking the server (see `cache.near`).
         shared: hits that another caller's computation answered, before the store held them.
         stored: entries handed to the store and confirmed by it.
         made: values that had to be made upstream.
@@ -30,6 +31,7 @@ class Counts:
 
     hits: int = 0
     misses: int = 0
+    near_hits: int = 0
     shared: int = 0
     stored: int = 0
     made: int = 0
@@ -64,7 +66,7 @@ class Counts:
 
 
 _REASONS = ("unreadable", "failures", "skipped")
-_NUMBERS = ("hits", "misses", "shared", "stored", "made", "saved_ms")
+_NUMBERS = ("hits", "misses", "near_hits", "shared", "stored", "made", "saved_ms")
 
 
 class Counters:

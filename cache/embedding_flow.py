@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from cache.clock import Clock
     from cache.counters import Counters
     from cache.entry import SubjectTags
+    from cache.near_cache import NearCache
 
 _log = logging.getLogger("resumecache")
 Progress = Callable[[int, int], None]
@@ -116,6 +117,7 @@ class EmbeddingSpace:
         counters: where hits and misses are counted.
         flights: which texts of this process are being embedded; `None` where everybody embeds for itself.
         wait_s: seconds that one caller waits for another.
+        near: entries that are read without asking the store, or `None`.
         width: how wide the provider's vectors are, once it has said so.
         element_type: what vectors are stored as, and rounded to whether they are stored or not.
     """
@@ -130,6 +132,7 @@ class EmbeddingSpace:
     counters: Counters
     flights: Flights | None = None
     wait_s: float = 0.0
+    near: NearCache | None = None
     width: int | None = None
     element_type: ElementType = ElementType.FLOAT32
     _hashers: dict[Role, ContentHasher] = field(init=False)
@@ -152,6 +155,12 @@ class EmbeddingSpace:
     def tags(self) -> SubjectTags:
         """Whom vectors that are made here are about."""
         return current_tags(self.namespace, self.secret)
+
+    def near_vectors(self, keys: Sequence[str], tags: bytes) -> DecodedVectors | None:
+        """The vectors of a batch that is near as a whole; `None` where it is not, or they would have to be rounded."""
+        if self.near is None or self.element_type is not ElementType.FLOAT32:
+            return None
+        return self.near.vectors(keys, tags)
 
     def decode(self, raws: Sequence[bytes | None], tags: bytes) -> DecodedVectors:
         """Read entries as those of this space."""
@@ -224,6 +233,10 @@ def _distinct_vectors(
 ) -> Generator[Command, Any, FloatArray]:
     ticket = space.flights.ticket() if space.flights else 0
     keys, tags = space.keys(texts, role)
+    near = space.near_vectors(keys, tags)
+    if near is not None and isinstance(near.vectors, np.ndarray) and _fits(space, near.vectors):
+        _count(space, keys, n_hits=len(texts), n_near=len(texts), saved_ms=near.made_ms)
+        return near.vectors
     raws = yield Lookup(keys, entry_size_bytes(space.width or 0, space.element_type))
     found = space.decode(raws, tags)
     _count_unreadable(space, keys, found)
@@ -377,6 +390,8 @@ def check_answer(answer: Any, n_texts: int, width: int | None) -> FloatArray:
     return vectors
 
 
-def _count(space: EmbeddingSpace, keys: Sequence[str], *, n_hits: int, n_misses: int = 0, saved_ms: int) -> None:
-    space.counters.add(hits=n_hits, misses=n_misses, saved_ms=saved_ms)
+def _count(
+    space: EmbeddingSpace, keys: Sequence[str], *, n_hits: int, n_misses: int = 0, n_near: int = 0, saved_ms: int
+) -> None:
+    space.counters.add(hits=n_hits, misses=n_misses, near_hits=n_near, saved_ms=saved_ms)
     _log.debug("%s: %d hits, %d misses, from %s on", space.model, n_hits, n_misses, keys[0])

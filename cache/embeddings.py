@@ -18,7 +18,7 @@ from cache.embedding_flow import Command, Compute, EmbeddingSpace, Lookup, Progr
 from cache.errors import ConfigurationError
 from cache.flight import Wait, await_first, wait_for_first
 from cache.keys import Kind, check_namespace
-from cache.opening import open_store, store_for
+from cache.opening import near_of, open_store, store_for
 from cache.parameters import embedding_parameters
 from cache.settings import CacheSettings, check_ttl
 from cache.wrappers import DisabledStore
@@ -92,6 +92,7 @@ class CacheBackedEmbeddings(Closing, Embeddings):
             counters=self._counters,
             flights=None if isinstance(self.store, DisabledStore) else flights_of(self.store),
             wait_s=settings.flight_wait_s,
+            near=near_of(self.store),
             element_type=settings.element_type(),
         )
 

@@ -6,8 +6,9 @@ import threading
 from typing import TYPE_CHECKING
 
 from cache.keys import check_namespace
+from cache.near import NearStore, near_store, server_store
 from cache.reporting import Reporter
-from cache.sealed_store import seal_store, unsealed_store
+from cache.sealed_store import seal_store
 from cache.stores import store_from_client, store_from_url, warn_once
 from cache.stores.base import Store
 from cache.wrappers import ByteStoreAdapter, DisabledStore, FailOpenStore, SafeStore
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from cache.counters import Counters
     from cache.keys import Kind
+    from cache.near_cache import NearCache
     from cache.sealing import Keyring
     from cache.settings import CacheSettings
 
@@ -29,12 +31,13 @@ def open_store(settings: CacheSettings, *, url: str | None = None, client: objec
         url: instead of the one in the settings.
         client: an existing client of redis-py instead of a URL; it is left open.
     """
-    deadline = settings.deadline()
+    deadline, keyring = settings.deadline(), _keyring(settings)
     if client is not None:
-        store = store_from_client(client, deadline=deadline)
-    else:
-        store = store_from_url(url or settings.redis_url, deadline=deadline)
-    return FailOpenStore(seal_store(store, _keyring(settings)))
+        sealed = seal_store(store_from_client(client, deadline=deadline), keyring)
+        return FailOpenStore(near_store(sealed, settings.near_bytes))
+    url = url or settings.redis_url
+    sealed = seal_store(store_from_url(url, deadline=deadline), keyring)
+    return FailOpenStore(near_store(sealed, settings.near_bytes, server=(url, keyring)))
 
 
 def store_for(
@@ -55,25 +58,41 @@ def store_for(
 
 def _view(store: ByteStore, keyring: Keyring | None, counters: Counters) -> FailOpenStore:
     if isinstance(store, FailOpenStore):
-        inner = seal_store(store.inner, keyring)
+        inner = _sealed(store.inner, keyring)
+        inner = inner.counted_by(counters) if isinstance(inner, NearStore) else inner
         return FailOpenStore(inner, counters=counters, breakers=store.breakers, reporter=_reporter_of(store, keyring))
     bare = store if isinstance(store, Store) else ByteStoreAdapter(store)
-    view = FailOpenStore(seal_store(bare, keyring), counters=counters)
+    view = FailOpenStore(_sealed(bare, keyring), counters=counters)
     _reporter_of(view, keyring)
     return view
+
+
+def _sealed(store: Store, keyring: Keyring | None) -> Store:
+    """The store with its values sealed by these keys, if there are any; what others have opened is not near then."""
+    if not isinstance(store, NearStore):
+        return seal_store(store, keyring)
+    sealed = seal_store(store.inner, keyring)
+    return store if sealed is store.inner else sealed
 
 
 def _reporter_of(store: FailOpenStore, keyring: Keyring | None) -> Reporter | None:
     """What the caches on a store report through; `None` on a foreign store, where counts would stay for ever."""
     with _lock:
-        if store.reporter is None and not isinstance(unsealed_store(store.inner), ByteStoreAdapter):
-            store.reporter = Reporter(FailOpenStore(seal_store(store.inner, keyring), breakers=store.breakers))
+        if store.reporter is None and not isinstance(server_store(store.inner), ByteStoreAdapter):
+            store.reporter = Reporter(FailOpenStore(seal_store(bare_store(store), keyring), breakers=store.breakers))
         return store.reporter
 
 
 def bare_store(store: Store) -> Store:
-    """The store below one that fails open: here its failures show."""
-    return store.inner if isinstance(store, FailOpenStore) else store
+    """The store below one that fails open or keeps entries near: here failures show, and what the server has."""
+    store = store.inner if isinstance(store, FailOpenStore) else store
+    return store.inner if isinstance(store, NearStore) else store
+
+
+def near_of(store: Store) -> NearCache | None:
+    """What a store keeps near; `None` where it keeps nothing."""
+    store = store.inner if isinstance(store, FailOpenStore) else store
+    return store.near if isinstance(store, NearStore) else None
 
 
 def _keyring(settings: CacheSettings) -> Keyring | None:

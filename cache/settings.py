@@ -16,6 +16,7 @@ from cache.sealing import Keyring, parse_keys
 
 MAX_TTL_S = 10 * 365 * 24 * 3600
 HEALTH_TTL_S = 10
+MIN_NEAR_BYTES, MAX_NEAR_BYTES = 2**20, 2**36
 STATS_TTL_S = 24 * 3600
 _TTL = Annotated[int, Field(ge=1, le=MAX_TTL_S)]
 _BEARER_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
@@ -67,6 +68,8 @@ class CacheSettings(BaseSettings):
     """Milliseconds that one operation may take, plus 20 for each MiB that it moves."""
     flight_wait_s: float = Field(30.0, ge=0, le=3600, validation_alias="CACHE_FLIGHT_WAIT_S")
     """Seconds that a caller waits for another one's computation of the same, before it computes for itself."""
+    near_bytes: int = Field(0, ge=0, le=MAX_NEAR_BYTES, validation_alias="CACHE_NEAR_BYTES")
+    """Bytes of memory in which each process keeps what it has read, to serve it without a round trip; 0 is none."""
     key_secret: SecretStr | None = Field(None, validation_alias="CACHE_KEY_SECRET")
     """Makes the hashes in keys HMACs, so that nobody with access to Redis can test a guess."""
     encryption_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field((), validation_alias="CACHE_ENCRYPTION_KEYS")
@@ -96,6 +99,13 @@ class CacheSettings(BaseSettings):
             return check_namespace(value)
         except InvalidKeyError as error:
             raise ValueError(str(error)) from None
+
+    @field_validator("near_bytes")
+    @classmethod
+    def _enough_or_none(cls, value: int) -> int:
+        if 0 < value < MIN_NEAR_BYTES:
+            raise ValueError(f"expected 0 or at least {MIN_NEAR_BYTES} bytes")
+        return value
 
     @field_validator("encryption_keys", mode="before")
     @classmethod

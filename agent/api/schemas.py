@@ -138,6 +138,7 @@ class CacheUsage(BaseModel):
     hits: int = Field(description="Lookups that were answered.")
     misses: int = Field(description="Lookups that were not.")
     hit_ratio: float | None = Field(description="Hits by lookups; null before the first.")
+    near_hits: int = Field(description="Entries that a process had near: it asked no server for them.")
     shared: int = Field(description="Hits that another caller's computation answered.")
     stored: int = Field(description="Entries that the server has confirmed.")
     made: int = Field(description="Embeddings that had to be made.")
@@ -154,8 +155,8 @@ class CacheStats(BaseModel):
         status="healthy", redis_version="7.4.1", connected_clients=3, used_memory_human="1.52M",
         key_counts={"embedding": 120}, is_exact=True, cache_ttl_settings={"embedding": 604800},
         usage={
-            "n_processes": 4, "hits": 930, "misses": 70, "hit_ratio": 0.93, "shared": 12, "stored": 68, "made": 60,
-            "saved_ms": 412000, "unreadable": {}, "failures": {"timeout": 1}, "skipped": {},
+            "n_processes": 4, "hits": 930, "misses": 70, "hit_ratio": 0.93, "near_hits": 400, "shared": 12,
+            "stored": 68, "made": 60, "saved_ms": 412000, "unreadable": {}, "failures": {"timeout": 1}, "skipped": {},
         },
     )  # fmt: skip
 

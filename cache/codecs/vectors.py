@@ -46,6 +46,7 @@ _FORMATS = {  # the second word of an entry: element type and padding
     for kind in DTYPES
     for padding in PADDINGS[kind]
 }
+FLOAT32_FORMAT = int.from_bytes(bytes((VERSION, 0, ElementType.FLOAT32, 0)), "little")
 _MAGIC_WORD = int.from_bytes(MAGIC, "little")
 _FORMAT, _CREATED, _TTL, _MADE, _SCALE, _NORM, _KEY_ID = 1, 2, 3, 4, 5, 6, 7
 _TAG, _SUBJECTS, _SIZE, _SUM = 8, 10, 14, 15
@@ -63,7 +64,7 @@ class DecodedVectors:
     """
 
     vectors: Sequence[FloatArray] | FloatArray
-    rows: list[int]
+    rows: Sequence[int]
     unreadable: dict[int, EntryError]
     made_ms: int
 
@@ -185,11 +186,26 @@ def _joined(raws: Sequence[bytes | None]) -> npt.NDArray[np.uint32] | None:
 def _are_proven(words: npt.NDArray[np.uint32], key_tags: bytes, now_s: float) -> bool:
     """Prove a whole batch in a few array operations; False when any entry needs a look of its own."""
     heads = words[:, :_HEADER_WORDS].copy()  # together in the processor's cache, unlike the rows
-    said = (_MAGIC_WORD, heads[0, _FORMAT], 4 * words.shape[1] - HEADER_BYTES, 0)
+    size_bytes = 4 * words.shape[1] - HEADER_BYTES
     return (
         int(heads[0, _FORMAT]) in _FORMATS
         and not words.sum(axis=1, dtype=np.uint32).any()
-        and bool((heads[:, (0, _FORMAT, _SIZE, _KEY_ID)] == np.array(said, dtype=np.uint32)).all())
+        and are_current(heads, size_bytes, key_tags, now_s)
+    )
+
+
+def are_current(heads: npt.NDArray[np.uint32], size_bytes: int, key_tags: bytes, now_s: float) -> bool:
+    """Say whether headers are all of fresh entries of one format and size under these keys.
+
+    Args:
+        heads: shape (n, 16); the format is that of the first.
+        size_bytes: of each payload.
+        key_tags: 8 bytes for each header, joined.
+        now_s: seconds since the epoch, to judge freshness.
+    """
+    said = (_MAGIC_WORD, heads[0, _FORMAT], size_bytes, 0)
+    return (
+        bool((heads[:, (0, _FORMAT, _SIZE, _KEY_ID)] == np.array(said, dtype=np.uint32)).all())
         and heads[:, _TAG : _TAG + 2].tobytes() == key_tags
         and bool((heads[:, _CREATED].astype(np.int64) + heads[:, _TTL]).min() > now_s)
     )

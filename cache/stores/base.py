@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,12 +12,13 @@ from typing_extensions import override
 from cache.closing import Closing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from cache.stores.blocks import Block
 
     Payload = bytes | memoryview
     Holder = tuple[str, bytes]  # the key of an entry, and the token of who has its lease
+    Tell = Callable[[Sequence[str] | None], None]
 
 
 class Store(Closing, ByteStore):
@@ -152,6 +153,44 @@ class Store(Closing, ByteStore):
     @override
     def close(self) -> None:
         """Give back what the store itself opened. The store can be used again afterwards."""
+
+
+class Tracking(ABC):
+    """Tells in the background of every key that anybody changes, deletes or lets expire, by its beginning.
+
+    What is told comes in the order in which it happened. Whenever something may have been missed, everything is said
+    to have changed.
+    """
+
+    @abstractmethod
+    def want(self, prefixes: Sequence[str]) -> None:
+        """Have it told of keys that begin with these, from as soon as can be; asks nobody itself."""
+
+    @property
+    @abstractmethod
+    def prefixes(self) -> tuple[str, ...]:
+        """The beginnings of the keys that are told of now; none while nothing is."""
+
+    @property
+    @abstractmethod
+    def proven_s(self) -> float:
+        """A moment, on the monotonic clock, up to which all has been told; minus infinity while nothing is."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Tell of nothing any more, until something is wanted again."""
+
+
+class TrackedStore(Store):
+    """A store on servers that can tell which keys are changed."""
+
+    @abstractmethod
+    def track(self, tell: Tell) -> Tracking:
+        """Have changes told, once something is wanted.
+
+        Args:
+            tell: called in another thread with the keys that have changed, or with `None` for all; must not block.
+        """
 
 
 @dataclass(frozen=True, slots=True)

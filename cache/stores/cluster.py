@@ -24,13 +24,14 @@ from cache.errors import (
 )
 from cache.stores import commands
 from cache.stores.asking import Answer, Asking, note_losses, raise_any, settled
-from cache.stores.base import Attempt, LeasingStore
+from cache.stores.base import Attempt, LeasingStore, TrackedStore
 from cache.stores.connections import Endpoint, again, translated
 from cache.stores.leasing import acquired, acquiring, releasing, renewing, replacing, settling, was_done
 from cache.stores.links import Link, within
 from cache.stores.merging import merged_info
 from cache.stores.tombstones import keys_to_take_back, marks_of, taken_back
 from cache.stores.topology import Topology
+from cache.stores.tracking import ClusterTracking
 from cache.stores.urls import ServersUrl
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from cache.stores.asking import Asked, Got
-    from cache.stores.base import Holder, Payload
+    from cache.stores.base import Holder, Payload, Tell
     from cache.stores.commands import Command
     from cache.stores.slots import Address, SlotMap
     from cache.stores.tombstones import Marks
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 _DEFAULT_PORT = 6379
 
 
-class ClusterStore(LeasingStore):
+class ClusterStore(LeasingStore, TrackedStore):
     """Entries on the servers of a cluster.
 
     Args:
@@ -254,6 +255,10 @@ class ClusterStore(LeasingStore):
         if marks := marks_of([(key, new)]):
             await self._atake_back(marks)
         return _confirmed(settled(answers, was_done))[0]
+
+    @override
+    def track(self, tell: Tell) -> ClusterTracking:
+        return ClusterTracking(self._topology, lambda address: self._endpoint.at(*address), tell)
 
     @override
     def close(self) -> None:

@@ -9,7 +9,7 @@ from redis import exceptions as redis_errors
 from typing_extensions import override
 
 from cache.deadline import Deadline
-from cache.stores.base import Attempt, LeasingStore
+from cache.stores.base import Attempt, LeasingStore, TrackedStore
 from cache.stores.blocks import Block
 from cache.stores.commands import (
     INFO,
@@ -31,11 +31,12 @@ from cache.stores.commands import (
 from cache.stores.leasing import acquired, acquiring, releasing, renewing, replacing, settling, was_done
 from cache.stores.links import Link
 from cache.stores.tombstones import keys_to_take_back, marks_of, taken_back
+from cache.stores.tracking import ALIVE, PRIMARY, ServerTracking
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
-    from cache.stores.base import Holder, Payload
+    from cache.stores.base import Holder, Payload, Tell
     from cache.stores.commands import Command
     from cache.stores.connections import Connector
     from cache.stores.tombstones import Marks
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 _FEWEST_IN_BLOCK = 2  # a single value is a copy less of what is small
 
 
-class RedisStore(LeasingStore):
+class RedisStore(LeasingStore, TrackedStore):
     """Entries on one server.
 
     Every command that is sent can be sent twice without harm, so a connection that the server had closed meanwhile
@@ -212,6 +213,10 @@ class RedisStore(LeasingStore):
         commands = [*replacing(key, old, new, ttl_s), *_reading(marks)]
         [reply] = await self._atake_back(marks, await self._aexchange(commands, len(old or b"") + len(new)))
         return was_done(reply)
+
+    @override
+    def track(self, tell: Tell) -> ServerTracking:
+        return ServerTracking(self.endpoint, tell, proof=PRIMARY if self.endpoint.moves else ALIVE)
 
     @override
     def close(self) -> None:

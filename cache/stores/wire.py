@@ -6,7 +6,9 @@ itself, so a connection's commands pass them by.
 
 from __future__ import annotations
 
+import contextlib
 import select
+import socket
 import ssl
 import time
 from bisect import bisect
@@ -19,7 +21,6 @@ from redis import exceptions as redis_errors
 from cache.stores.blocks import BlockReply
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Sequence
 
     from cache.stores.commands import Command
@@ -120,6 +121,25 @@ class Wire:
             raise
         except OSError as error:
             raise redis_errors.ConnectionError(str(error)) from error
+
+    def send(self, commands: Sequence[Command], expires_s: float) -> None:
+        """Send commands whose replies `receive` is to read; raises as it does, and `OSError` for a lost connection."""
+        self._send(pack(commands), expires_s)
+
+    def receive(self, expires_s: float) -> Any:
+        """Read what comes next, asked for or not; what had come in part when the time was over is not lost.
+
+        Raises:
+            TimeoutError: nothing complete came in time.
+            OSError: the connection is lost.
+            redis.exceptions.RedisError: it was closed, the server does not serve, or what came is not the protocol.
+        """
+        return self._read(expires_s)
+
+    def shut_down(self) -> None:
+        """End the connection while another thread reads from it, which then finds it lost."""
+        with contextlib.suppress(OSError):  # it may be lost already
+            self._sock.shutdown(socket.SHUT_RDWR)
 
     def _send(self, parts: list[bytes | memoryview], expires_s: float) -> None:
         if not self._takes_parts or len(parts) == 1:

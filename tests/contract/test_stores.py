@@ -14,6 +14,8 @@ from cache import MemoryStore, store_from_client, store_from_url
 from cache.deadline import Deadline
 from cache.errors import StoreResponseError
 from cache.keys import lease_key
+from cache.near import NearLeasingStore, NearStore
+from cache.near_cache import NearCache
 from cache.stores.base import Attempt
 from cache.stores.cluster import ClusterStore
 from cache.stores.connections import Endpoint
@@ -27,6 +29,7 @@ from tests.contract.store_contract import ExpiringStoreContract, LeasingStoreCon
 from tests.fakes import FakeClock
 from tests.integration.calling import PATIENT_S
 from tests.servers import HOST, ValkeyCluster, ValkeySentinels
+from tests.tracked import TrackedMemory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from tests.servers import ValkeyServer
 
 PATIENT = Deadline(PATIENT_S)
+NEAR_BYTES = 2**20
 
 
 @pytest.fixture(scope="module")
@@ -247,6 +251,31 @@ class TestFailOpenStoreOnRedis(RedisContract):
             yield store
 
 
+class TestNearStoreOnMemory(TestMemoryStore):
+    @pytest.fixture
+    def store(self, clock: FakeClock) -> Store:
+        return NearStore(TrackedMemory(clock=clock), NearCache(NEAR_BYTES, clock=clock))
+
+
+class TestNearStoreOnRedis(RedisContract):
+    @pytest.fixture
+    async def store(self, redis_url: str) -> AsyncIterator[Store]:
+        async with near_leasing_store(redis_url) as store:
+            yield store
+
+
+class TestNearStoreOnCluster(TestClusterStore):
+    @pytest.fixture
+    async def store(self, cluster: ValkeyCluster) -> AsyncIterator[Store]:
+        bare = ClusterStore.from_url(cluster.url, deadline=PATIENT)
+        async with FailOpenStore(NearStore(bare, NearCache(NEAR_BYTES))) as store:
+            yield store
+
+
+def near_leasing_store(url: str) -> NearLeasingStore:
+    return NearLeasingStore(RedisStore(Endpoint.from_url(url), deadline=PATIENT), NearCache(NEAR_BYTES))
+
+
 class TestByteStoreAdapter(StoreContract):
     @pytest.fixture
     def store(self) -> Store:
@@ -282,6 +311,13 @@ class TestLeasesInMemory(LeasingStoreContract):
     @pytest.fixture
     def pass_time(self, clock: FakeClock) -> Callable[[float], None]:
         return clock.advance
+
+
+class TestLeasesNear(LeasingStoreContract):
+    @pytest.fixture
+    async def store(self, redis_url: str) -> AsyncIterator[LeasingStore]:
+        async with near_leasing_store(redis_url) as store:
+            yield store
 
 
 class TestLeasesOnRedis(LeasingStoreContract):

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 store_from_url("redis://")  # imports all stores; connects to nothing
 SPECIAL = [("__enter__", "__aenter__"), ("__exit__", "__aexit__")]
-# The last is for a thread of a breaker's own.
-WITHOUT_STORE = {"control", "counts", "observe", "stream_entry", "servers_of", "ping_server"}
+# The last is for a thread of a breaker's own; tracking is one itself.
+WITHOUT_STORE = {"control", "counted_by", "counts", "observe", "stream_entry", "servers_of", "track", "ping_server"}
 
 
 def subclasses(root: type) -> list[type]:

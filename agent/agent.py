@@ -27,6 +27,7 @@ from agent.agent_result import (
     progress,
 )
 from agent.budget import Budget, Stop
+from agent.errors import ApprovalError
 from agent.runs import Run
 from agent.scoring import Climb, aclimb, ascores_along, climb, scores_along
 from agent.tools import list_gaps, propose_edits
@@ -125,7 +126,9 @@ class ResumeAgent:
         if self.graph is None:
             yield from self._finished(run, by_rules(run, _rule_edits(run), Stop.DONE), RULES, None)
             return
-        config, failed, is_waiting = _config(thread, self._budget), False, False
+        config, failed, is_waiting = _config(thread, self._budget), False, approvals is not None
+        if approvals is not None:
+            _check_approvals(self.graph.get_state(config), approvals)
         try:
             try:
                 for update in self.graph.stream(_input(run, approvals), config, context=run, stream_mode="updates"):
@@ -157,7 +160,9 @@ class ResumeAgent:
             for event in await self._afinished(run, found, RULES, None):
                 yield event
             return
-        config, failed, is_waiting = _config(thread, self._budget), False, False
+        config, failed, is_waiting = _config(thread, self._budget), False, approvals is not None
+        if approvals is not None:
+            _check_approvals(await self.graph.aget_state(config), approvals)
         try:
             try:
                 updates = self.graph.astream(_input(run, approvals), config, context=run, stream_mode="updates")
@@ -186,6 +191,9 @@ class ResumeAgent:
             job: the same text.
             approvals: a verdict on each pending edit, in their order.
             user: the same as before.
+
+        Raises:
+            ApprovalError: no run of this name waits, or for another number of verdicts.
         """
         return _result_of(list(self.stream(resume, job, user, thread_id=thread_id, approvals=approvals)))
 
@@ -280,6 +288,17 @@ def _input(run: Run, approvals: Sequence[bool] | None) -> Any:
     edits = [edit.model_dump() for edit in propose_edits(run)]
     task = TASK.format(resume=run.private.resume, job=run.private.job, gaps=list_gaps(run), edits=edits)
     return {"messages": [HumanMessage(task)]}
+
+
+def _check_approvals(state: Any, approvals: Sequence[bool]) -> None:
+    """Refuse verdicts that do not fit the edits, before anything is lost.
+
+    Raises:
+        ApprovalError: no run of this name waits, or for another number of verdicts.
+    """
+    n_waiting = len(pending_edits(state.interrupts))
+    if n_waiting != len(approvals) or not n_waiting:
+        raise ApprovalError(f"expected a verdict on each of {n_waiting} waiting edits, got {len(approvals)}")
 
 
 def _config(thread: str, budget: Budget) -> dict[str, Any]:

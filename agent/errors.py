@@ -2,6 +2,7 @@
 
 ```
 AgentError
+├─ ApprovalError                verdicts do not fit the edits that wait for them
 ├─ DemoError                    a run of the demonstration did not end well
 ├─ OutputFileError              a result cannot be written to its file
 └─ SessionsUnavailableError     the cache cannot keep or find sessions now
@@ -13,6 +14,10 @@ from __future__ import annotations
 
 class AgentError(Exception):
     """Root of all errors of this package."""
+
+
+class ApprovalError(AgentError):
+    """Verdicts do not fit the edits that wait for them."""
 
 
 class DemoError(AgentError):

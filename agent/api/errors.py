@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from agent.api.schemas import Problem
-from agent.errors import AgentError, SessionsUnavailableError
+from agent.errors import AgentError, ApprovalError, SessionsUnavailableError
 from cache.errors import (
     CacheError,
     DecodeError,
@@ -82,6 +82,7 @@ TABLE: dict[type[Exception], Row] = {
     ProviderAnswerError: Row(502, "bad_model_answer", _BAD_ANSWER),
     InvalidVectorError: Row(502, "bad_model_answer", _BAD_ANSWER),
     OutputParseError: Row(502, "bad_model_answer", _BAD_ANSWER),
+    ApprovalError: Row(409, "wrong_approvals"),
     SessionsUnavailableError: Row(503, "no_sessions"),
     ClientDisconnect: Row(400, "client_gone", "the client went away before its request had come"),
     TimeoutError: Row(504, "timeout", "no answer in time: try again"),

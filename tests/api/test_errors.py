@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agent.api.errors import TABLE, problem_of, row_of
-from agent.errors import AgentError, DemoError
+from agent.errors import AgentError, DemoError, OutputFileError
 from cache.errors import (
     CacheError,
     ConfigurationError,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # Nobody can send a request that leads to them: they are mistakes of ours or of whoever runs the service.
-OUR_FAULT = {CacheError, ChainError, AgentError, DemoError, ConfigurationError, EntryVersionError,
+OUR_FAULT = {CacheError, ChainError, AgentError, DemoError, OutputFileError, ConfigurationError, EntryVersionError,
              DimensionMismatchError}  # fmt: skip
 
 

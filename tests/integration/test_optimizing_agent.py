@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from agent.agent import build_agent
 from agent.budget import Budget, Price, Stop
+from agent.errors import ApprovalError
 from agent.tools import pure_tools
 from cache import CacheBackedEmbeddings, CacheSettings, MemoryStore, ResponseCache
 from cache.tools import ToolResultCache
@@ -222,6 +223,17 @@ def test_an_edit_waits_for_approval_and_outlives_the_process(desk: Desk, tmp_pat
     assert {each.why for each in found.refused} == {"it was not approved", "the evidence does not show Terraform"}
     assert (found.stopped_because, found.pending) == (Stop.DONE, ())
     assert b"Lindqvist" not in Path(kept).read_bytes()
+
+
+def test_verdicts_that_do_not_fit_lose_nothing(desk: Desk) -> None:
+    """Too few verdicts, or a run that does not wait, are refused, and the right ones still count afterwards."""
+    desk.provider.script_chat(edits(FINE, SECOND), "done")
+    agent = desk.agent(ask=True)
+    agent.run(ENGINEER, JOB, thread_id="mine")
+    for thread, approvals in (("mine", [True]), ("other", [True])):
+        with pytest.raises(ApprovalError, match="expected a verdict"):
+            agent.decide(thread, ENGINEER, JOB, approvals)
+    assert len(agent.decide("mine", ENGINEER, JOB, [True, True]).edits) == 2
 
 
 def test_where_the_model_fails_the_rules_stand(desk: Desk) -> None:

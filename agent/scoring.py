@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from agent.runs import Run
-    from chains.vectors import ArrayEmbeddings, Matrix
+    from chains.vectors import ArrayEmbeddings, DocumentVectors
 
 
 class Climb(NamedTuple):
@@ -108,8 +108,8 @@ def _texts_along(run: Run, edits: Sequence[Edit]) -> list[str]:
     return [_text_after(run, edits[:n]) for n in range(len(edits) + 1)]
 
 
-def _scores(run: Run, texts: Sequence[str], vectors: Matrix) -> list[float]:
+def _scores(run: Run, texts: Sequence[str], vectors: DocumentVectors) -> list[float]:
     job = Document.from_text(run.private.job)
     # A resume of nothing but identity lines still has a score.
     resumes = [Document.from_text(text or run.resume) for text in texts]
-    return [pair_result(resume, job, vectors[[at, 0]]).score for at, resume in enumerate(resumes, start=1)]
+    return [pair_result(resume, job, vectors.take([at, 0])).score for at, resume in enumerate(resumes, start=1)]

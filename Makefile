@@ -9,7 +9,7 @@ demo: .venv/.local  ## rank the sample ads twice: the second process answers fro
 	@$(BIN)/resumecache demo
 
 test: lint  ## lint, types, import rules and every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: .venv/.dev
 	$(BIN)/ruff format --check .

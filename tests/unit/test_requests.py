@@ -389,6 +389,9 @@ def test_the_kind_of_response_format_counts() -> None:
 class Handler(BaseCallbackHandler):
     """Does nothing."""
 
+    def __repr__(self) -> str:  # part of a test's name, which is the same in all workers
+        return "Handler()"
+
 
 @pytest.mark.parametrize(
     "changes",

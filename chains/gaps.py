@@ -37,7 +37,7 @@ _GENERIC = (
 )
 _GENERIC_END = re.compile(rf"(?:\s+{_GENERIC})+\Z", re.IGNORECASE)
 _GENERIC_START = re.compile(
-    r"(?:(?:handling|using|managing|working with|implementing|developing|performing|utilizing|applying|creating|"
+    r"\A(?:(?:handling|using|managing|working with|implementing|developing|performing|utilizing|applying|creating|"
     r"designing|conducting|providing|various|effective|current|the|an?|their|its|new|complex|multiple|different|"
     r"(?:ability|able) to|knowledge of|experience with)\s+)+",
     re.IGNORECASE,

@@ -1,8 +1,8 @@
 """What a resume lacks, in the words in which people would name it. Pure.
 
 A gap is an asked skill that nothing in the resume shows. It is said by its name, by the ad's own words, and by the
-short forms of these that the resume lacks: of "handling Mortgage Loan Models" that is "Mortgage Loan Models", of "JDE
-E1 and Z1 capabilities" it is "JDE E1". Last come single words of the requirements that stand nowhere in the resume.
+short forms of these that the resume lacks: of "handling Orchard Yield Sheets" that is "Orchard Yield Sheets", of "KVX
+and PLQ capabilities" it is "KVX". Last come single words of the requirements that stand nowhere in the resume.
 """
 
 from __future__ import annotations

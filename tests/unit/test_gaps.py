@@ -7,9 +7,9 @@ from chains.gaps import MAX_PHRASES, gap_phrases
 JOB = """Analyst
 
 Requirements
-- Handling Mortgage Loan Models
-- Thorough understanding of JDE E1 and Z1 capabilities
-- Knowledge of the Pharma or Biotech sector
+- Handling Orchard Yield Sheets
+- Thorough understanding of KVX and PLQ capabilities
+- Knowledge of the Honey or Cider sector
 - Customer service
 - Python
 """
@@ -18,22 +18,24 @@ Requirements
 def test_a_gap_is_said_as_people_say_it() -> None:
     """The name, the ad's words, and what is left of them without the words of any ad; nothing twice."""
     phrases = gap_phrases("Python since 2016", JOB)
-    assert {"Customer service", "JDE E1", "Pharma"} <= set(phrases)
-    assert "Mortgage Loan Models" in gap_phrases("", "Requirements\n- Handling Mortgage Loan Models\n")
+    assert {"Customer service", "KVX", "Honey"} <= set(phrases)
+    assert "Orchard Yield Sheets" in gap_phrases("", "Requirements\n- Handling Orchard Yield Sheets\n")
     assert "Python" not in phrases
     assert len({phrase.casefold() for phrase in phrases}) == len(phrases) <= MAX_PHRASES
 
 
 def test_what_the_resume_shows_is_no_gap() -> None:
     """A skill shown in other words, and a part of a phrase that stands in the resume, are not said."""
-    phrases = gap_phrases("Built mortgage loan models; served customers in Biotech.", JOB)
-    assert {"Mortgage Loan Models", "Biotech"}.isdisjoint(phrases)
+    phrases = gap_phrases("Built orchard yield sheets; served customers in Cider.", JOB)
+    assert {"Orchard Yield Sheets", "Cider"}.isdisjoint(phrases)
 
 
 @pytest.mark.parametrize("word", ["except", "without", "excluding"])
 def test_an_exception_is_a_gap(word: str) -> None:
     """What a resume names to say that it lacks it is missing."""
-    assert "IGMP" in gap_phrases(f"BGP, OSPF and multicast {word} IGMP.", "Requirements\n- BGP\n- OSPF\n- IGMP\n")
+    assert "Zyntherix" in gap_phrases(
+        f"Ovens, mixers and lines {word} Zyntherix.", "Requirements\n- Ovens\n- Zyntherix\n"
+    )
 
 
 @given(resume=st.text(max_size=80), limit=st.integers(0, 20))

@@ -24,4 +24,4 @@ def test_whatever_fails_every_answer_is_right(name: str) -> None:
     finally:
         topology.close()
     assert problems == [], f"RESUMECACHE_CHAOS_SEED={SEED}, faults: {chaos.script}"
-    assert chaos.judge.n_done > chaos.n_upstream > 0
+    assert chaos.judge.n_done > 0 < chaos.n_upstream

@@ -311,6 +311,7 @@ class ValkeyCluster:
     def _server(args: Sequence[str]) -> ValkeyServer:
         coverage = ["--cluster-require-full-coverage", "no"]
         quick = ["--cluster-node-timeout", str(CLUSTER_TIMEOUT_MS), "--repl-diskless-sync-delay", "0"]
+        quick += ["--repl-ping-replica-period", "1", "--repl-timeout", "5"]  # a link that was cut unseen is made anew
         enabled = ["--cluster-enabled", "yes", "--cluster-port", str(free_port())]
         return ValkeyServer([*enabled, *quick, *coverage, *args])
 

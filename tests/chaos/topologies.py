@@ -73,7 +73,7 @@ class OneServer(Topology):
     def draw(self, chance: random.Random) -> Fault:
         self._proxy.reset_counts()  # a long run has many commands
         on_way, at_end = on_the_way(self._proxy, chance), on_server(self._server, chance)
-        return chance.choice([on_way, at_end, both(on_way, at_end)])
+        return chance.choice([on_way, at_end, both(at_end, on_way)])  # the way is mended first: servers agree over it
 
     @override
     def settle(self) -> None:
@@ -112,7 +112,9 @@ class Cluster(Topology):
             proxy.reset_counts()
         at_end = on_cluster(self._cluster, chance)
         on_way = on_the_way(chance.choice(list(self._proxies.values())), chance)
-        return chance.choice([on_way, at_end, at_end, both(on_way, at_end)])
+        return chance.choice(
+            [on_way, at_end, at_end, both(at_end, on_way)]
+        )  # the way is mended first: servers agree over it
 
     @override
     def settle(self) -> None:

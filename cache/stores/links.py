@@ -115,7 +115,7 @@ class Link:
         self._mind_fork()
         pool = await self._async_pools.of_running_loop()
         async with _Deadline(allowed_s):
-            pool.give((await pool.take())[0])
+            await pool.give((await pool.take())[0])
         return None
 
     def close(self) -> None:
@@ -193,7 +193,7 @@ class Link:
                     raise
                 continue
             if not self._has_moved(replies):
-                await pool.discard(connection) if pool.is_closed else pool.give(connection)
+                await pool.give(connection)
                 return replies
             await pool.discard(connection)
             await pool.discard_idle()

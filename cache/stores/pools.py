@@ -147,11 +147,7 @@ class SyncPool:
 
 
 class AsyncPool:
-    """Connections for the tasks of one event loop.
-
-    Attributes:
-        is_closed: whether what is in use must be discarded afterwards, as nobody will take it from here again.
-    """
+    """Connections for the tasks of one event loop."""
 
     def __init__(self, endpoint: Connector, *, max_connections: int = MAX_CONNECTIONS) -> None:
         self._endpoint = endpoint
@@ -160,7 +156,7 @@ class AsyncPool:
         self._waiting: deque[asyncio.Future[Any]] = deque()
         self._making: set[asyncio.Task[None]] = set()
         self._n_open = 0
-        self.is_closed = False
+        self._is_closed = False
         self._n_making = 0  # a task that has just ended is still among the tasks
 
     async def take(self) -> tuple[Any, bool]:
@@ -181,20 +177,23 @@ class AsyncPool:
             return await future, False
         except BaseException:
             if future.done() and not future.cancelled() and future.exception() is None:
-                self.give(future.result())  # it came while the caller left
+                await self.give(future.result())  # it came while the caller left
             raise
         finally:
             with contextlib.suppress(ValueError):  # whoever answered has taken it out
                 self._waiting.remove(future)
 
-    def give(self, connection: Any) -> None:
-        """Give back a connection that is ready for the next command."""
+    async def give(self, connection: Any) -> None:
+        """Give back a connection that is ready for the next command; a closed pool keeps none that nobody waits for."""
         while self._waiting:
             future = self._waiting.popleft()
             if not future.done():
                 future.set_result(connection)
                 return
-        self._idle.append(connection)
+        if self._is_closed:
+            await self.discard(connection)
+        else:
+            self._idle.append(connection)
 
     async def discard(self, connection: Any) -> None:
         """Close a connection that must not be used again."""
@@ -211,7 +210,7 @@ class AsyncPool:
 
     async def aclose(self) -> None:
         """Close what is idle and end what is being made; what is in use is closed by who uses it."""
-        self.is_closed = True
+        self._is_closed = True
         making = list(self._making)
         for task in making:
             task.cancel()
@@ -248,7 +247,7 @@ class AsyncPool:
                     future.set_exception(error)
             return
         self._n_making -= 1
-        self.give(connection)
+        await self.give(connection)
 
 
 class AsyncPools:

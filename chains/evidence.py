@@ -13,16 +13,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chains.claims import ORDERS, dropped_limit, raised_claim
-from chains.quantities import dates, language_of, plain_digits, quantities
+from chains.quantities import dates, plain_digits, quantities
 from chains.resume_facts import contact_data, resume_facts
 from chains.schemas import RefusedEdit
 from chains.taxonomy import find_skills, is_tool, skill_names, starts_sentence
+from chains.words import language_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from chains.resume_facts import Span
     from chains.schemas import Edit
+    from chains.words import Language
 
 _UNSEEN = frozenset({"Cf", "Cc", "Co"})  # formats, controls, private use
 _REACH = 12  # characters before an edit that say whether it begins a sentence
@@ -41,7 +43,7 @@ class _Case:
     new: str
     evidence: str
     start: int
-    language: str
+    language: Language
 
     @property
     def sources(self) -> tuple[str, str]:
@@ -150,7 +152,7 @@ def _stands(words: str, text: str) -> bool:
 
 def _names(case: _Case) -> str | None:
     before = case.resume[: case.start][-_REACH:]
-    name = next(_unknown_names(case.new, case.source, before, is_german=case.language == "de"), None)
+    name = next(_unknown_names(case.new, case.source, before, is_german=case.language == "german"), None)
     return f"the resume does not say {name} of this" if name else None
 
 
@@ -175,7 +177,7 @@ def unknown_numbers(text: str, source: str) -> Iterator[str]:
 
 def unknown_claims(text: str, source: str) -> Iterator[str]:
     """Yield names, ranks and degrees that a source does not hold; a skill's name is not judged here."""
-    yield from _unknown_names(text, source, "", is_german=language_of(source) == "de")
+    yield from _unknown_names(text, source, "", is_german=language_of(source) == "german")
     raised = raised_claim(text, source, groups=("rank", "degree", "honours"))
     yield from [raised] if raised else []
 

@@ -6,9 +6,10 @@ import re
 from typing import TYPE_CHECKING
 
 from chains.analysis import analyse_pair
-from chains.quantities import language_of, quantities
+from chains.quantities import quantities
 from chains.schemas import Finding
 from chains.taxonomy import find_skills
+from chains.words import language_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

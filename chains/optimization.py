@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from chains.pair_cache import ResultStore
     from chains.vectors import ArrayEmbeddings, DocumentVectors
 
-EDITING_VERSION = 4
+EDITING_VERSION = 5
 
 
 def optimization_variant(chat_model: str, embedding_model: str) -> tuple[str | int, ...]:

@@ -9,23 +9,16 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
-import snowballstemmer
 from text_to_num import alpha2digit
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from chains.words import Language, is_small, stem
 
-_STOP_WORDS = {
-    "en": "a an and as at by for from in into is it its of on or per that the their this to up was were with which",
-    "de": "am an auf aus bei das dem den der des die ein eine einem einen einer für im in mit nach pro rund und von "
-    "zu zum",
-    "fr": "à au aux avec dans de des du en et la le les ou par pour sur un une",
-    "es": "a al con de del el en la las los o para por que un una y",
-}
-_LANGUAGE_NAMES = {"en": "english", "de": "german", "fr": "french", "es": "spanish"}
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_READ: dict[Language, str] = {"english": "en", "german": "de", "french": "fr", "spanish": "es"}  # numbers in words
 _SCALES = {
     "k": 1_000, "tsd": 1_000, "thousand": 1_000, "tausend": 1_000, "mille": 1_000, "mil": 1_000,
     "m": 1_000_000, "mio": 1_000_000, "million": 1_000_000, "millionen": 1_000_000, "millions": 1_000_000,
@@ -36,6 +29,9 @@ _DOZEN = re.compile(r"\b(?:an? |ein(?:em|en)? |une |una )?(?:dozen|dutzend|douza
 _DECADE = re.compile(r"\b(?:a |one |ein |einem )?(?:decade|jahrzehnt)\b", re.IGNORECASE)
 _PERCENT = re.compile(r"(?<=\d)\s*(?:%|per\s?cent\b|prozent\b|pour cent\b|por ciento\b)", re.IGNORECASE)
 _THOUSANDS = re.compile(r"(?<=\d)[,.\u2019' \u202f\u00a0](?=\d{3}(?:\D|\Z))")
+_MULTIPLIED = re.compile(
+    r"(?<![\d.,])(\d+(?:\.\d+)?) (1000(?:000){0,2})(?!\d)"
+)  # "3 million", with its words in digits
 _TOKEN = re.compile(
     r"(?P<number>\d+(?:[.,]\d+)?)(?P<scale>k|m|bn)?\b|(?P<word>[^\W\d_]+)|(?P<sign>[%+])|(?P<border>[,;:.()\n!?])"
 )
@@ -82,8 +78,22 @@ class Quantity:
         return self.heads[0] not in _YEARS or set(self.rest) - _EXPERIENCE <= set(source.rest) | set(source.before)
 
 
-_YEARS = frozenset({"year", "jahr", "an", "anné", "año"})
-_EXPERIENCE = frozenset({"experi", "erfahr", "berufserfahr", "work"})
+def _stems_of(words: Mapping[Language, str]) -> frozenset[str]:
+    return frozenset(stem(word, language) for language, some in words.items() for word in some.split())
+
+
+_YEARS = _stems_of(
+    {
+        "english": "year years", "german": "Jahr Jahre Jahren", "french": "an ans années", "spanish": "año años",
+        "romanian": "an ani",
+    }
+)  # fmt: skip
+_EXPERIENCE = _stems_of(
+    {
+        "english": "experience work", "german": "Erfahrung Berufserfahrung", "french": "expérience",
+        "spanish": "experiencia", "romanian": "experiență",
+    }
+)  # fmt: skip
 
 
 def plain_digits(text: str) -> str:
@@ -92,42 +102,28 @@ def plain_digits(text: str) -> str:
     return "".join(str(unicodedata.digit(c)) if c.isdigit() and not c.isascii() else c for c in plain)
 
 
-def language_of(text: str) -> str:
-    """Which of the languages that are read here has most of its small words in a text."""
-    words = re.findall(r"[^\W\d_]+", text.casefold())
-    counts = {code: sum(word in stops for word in words) for code, stops in _STOPS.items()}
-    return max(counts, key=lambda code: counts[code])
-
-
-_STOPS = {code: frozenset(words.split()) for code, words in _STOP_WORDS.items()}
-
-
 def dates(text: str) -> list[str]:
     """The years, and months of years, that a text names, in order."""
     return _DATE.findall(plain_digits(text))
 
 
-def quantities(text: str, language: str) -> list[Quantity]:
+def quantities(text: str, language: Language) -> list[Quantity]:
     """The numbers of a text that are no dates; "one" is an article as often as a number and is left out."""
     tokens = list(_TOKEN.finditer(_in_digits(text, language)))
     found = (_quantity(tokens, at, language) for at, token in enumerate(tokens) if token["number"])
     return [quantity for quantity in found if quantity.value != 1]
 
 
-def stems(text: str, language: str) -> frozenset[str]:
-    """Stems of a text's words without the small ones."""
-    words = re.findall(r"[^\W\d_]+", text.casefold())
-    return frozenset(_stem(word, language) for word in words if word not in _STOPS[language])
-
-
-def _in_digits(text: str, language: str) -> str:
+def _in_digits(text: str, language: Language) -> str:
     plain = _DATE.sub(" ", plain_digits(text))
     plain = _DECADE.sub("10 years", _DOZEN.sub("12", plain))
-    lines = [alpha2digit(line, language, 0) if line.strip() else line for line in plain.split("\n")]
-    return _PERCENT.sub(" %", _THOUSANDS.sub("", "\n".join(lines)))
+    code = _READ.get(language)
+    lines = [alpha2digit(line, code, 0) if code and line.strip() else line for line in plain.split("\n")]
+    digits = _MULTIPLIED.sub(lambda found: f"{Decimal(found[1]) * int(found[2]):f}", "\n".join(lines))
+    return _PERCENT.sub(" %", _THOUSANDS.sub("", digits))
 
 
-def _quantity(tokens: list[re.Match[str]], at: int, language: str) -> Quantity:
+def _quantity(tokens: list[re.Match[str]], at: int, language: Language) -> Quantity:
     number = tokens[at]
     value = Decimal(number["number"].replace(",", ".")) * _SCALES.get(number["scale"] or "", 1)
     after = tokens[at + 1 :]
@@ -139,23 +135,13 @@ def _quantity(tokens: list[re.Match[str]], at: int, language: str) -> Quantity:
     return Quantity(value.normalize(), sign == "%", sign == "+", rest[:_AFTER], before[:_BEFORE], rest)
 
 
-def _content(tokens: Iterable[re.Match[str]], language: str) -> tuple[str, ...]:
+def _content(tokens: Iterable[re.Match[str]], language: Language) -> tuple[str, ...]:
     """Stems of the words up to the border of the clause or the next number."""
     found: list[str] = []
     for token in tokens:
         word = (token["word"] or "").casefold()
         if token["number"] or token["border"] or word in _BORDER_WORDS:
             break
-        if word and word not in _STOPS[language]:
-            found.append(_stem(word, language))
+        if word and not is_small(word, language):
+            found.append(stem(word, language))
     return tuple(found)
-
-
-@lru_cache(maxsize=1 << 14)
-def _stem(word: str, language: str) -> str:
-    return str(_stemmer(language).stemWord(word))
-
-
-@lru_cache
-def _stemmer(language: str) -> snowballstemmer.stemmer:
-    return snowballstemmer.stemmer(_LANGUAGE_NAMES[language])

@@ -8,19 +8,8 @@ from functools import lru_cache
 from itertools import pairwise
 
 from chains.quantities import plain_digits
+from chains.sections import resume_lines
 
-_HEADING = re.compile(
-    r"[#*_\s]*(?:(?:professional|work|employment|career|relevant) )?(?:summary|profile|about(?: me)?|objective|"
-    r"experience|employment|work|history|education|training|qualifications?|certificat\w+|skills?|languages?|projects?|publications|"
-    r"profil|berufserfahrung|werdegang|lebenslauf|ausbildung|studium|kenntnisse|sprachen|zertifikate|"
-    r"expérience\w*|formation|compétences|langues|experiencia|educación|formación|habilidades|idiomas)"
-    r"(?: (?:and|und|et|y|&) \w+| \w+)?[*_:\s]*",
-    re.IGNORECASE,
-)
-_LABELLED = re.compile(
-    r"[#*_\s-]*(?:\w+ )?(?:skills?|languages?|tools|technologies|kenntnisse|sprachen|compétences|langues|idiomas)\s*:",
-    re.IGNORECASE,
-)
 _CONTACT = re.compile(r"\S+@\S+|(?:https?://|www\.)\S+|\b[\w-]+\.(?:com|org|net|io|dev|de)/\S+|\+?\d[\d\s()/-]{7,}\d")
 _PERSONAL = re.compile(
     r"\s*(?:name|e-?mail|phone|tel\w*|mobile|address|anschrift|adresse|born|date of birth|geburtsdatum|geboren|"
@@ -71,8 +60,8 @@ def resume_facts(resume: str) -> ResumeFacts:
     """Find the lines of a resume that are facts."""
     lines = _lines(resume)
     texts = [resume[line.start : line.end] for line in lines]
-    headings = [at for at, text in enumerate(texts) if text.strip() and _is_heading(text)]
-    first = _end_of_head(texts)
+    headings = {line.number for line in resume_lines(resume) if line.is_heading}
+    first = _end_of_head(texts, headings)
     identity = [
         line
         for at, (line, text) in enumerate(zip(lines, texts, strict=True))
@@ -80,7 +69,7 @@ def resume_facts(resume: str) -> ResumeFacts:
     ]
     found = [at for at, text in enumerate(texts) if _is_header(text) and lines[at] not in identity]
     alone = [at - 1 for at in found if at and _ONLY_DATES.fullmatch(texts[at]) and texts[at - 1].strip()]
-    headers = sorted({*found, *alone} - set(headings))
+    headers = sorted({*found, *alone} - headings)
     borders = sorted({*(at for at in headers if at - 1 not in headers), *headings, len(lines)})
     posts = [
         Span(lines[at].start, lines[end].start if end < len(lines) else len(resume))
@@ -103,18 +92,14 @@ def _lines(text: str) -> list[Span]:
     return found
 
 
-def _is_heading(text: str) -> bool:
-    return bool(_HEADING.fullmatch(text) or _LABELLED.match(text))
-
-
-def _end_of_head(texts: list[str]) -> int:
+def _end_of_head(texts: list[str], headings: set[int]) -> int:
     """How many lines at the top are name, address and wishes: short ones, up to what begins the story."""
     is_reachable = False
     for at, text in enumerate(texts):
         is_story = text.rstrip().endswith(".") or len(text.split()) > _LONGEST_IDENTITY_WORDS
         is_reachable |= bool(contact_data(text))
         is_over = (not text.strip() and is_reachable) or (is_story and not contact_data(text))
-        if at and (is_over or _is_heading(text)):
+        if at and (is_over or at in headings):
             return at
     return min(1, len(texts))
 

@@ -25,7 +25,7 @@ __all__ = [
     "words_share",
 ]
 
-SCORING_VERSION = 2
+SCORING_VERSION = 3
 DECIMALS = 2
 _HUNDRED = 100
 # What a part can give at most, when an ad asks for skills and for experience. Chosen, not fitted.

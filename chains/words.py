@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Language",
     "Terms",
+    "is_small",
     "language_of",
     "phrases_of",
     "rarity",
@@ -33,7 +34,7 @@ __all__ = [
     "words",
 ]
 
-Language = Literal["english", "german", "french", "romanian"]
+Language = Literal["english", "german", "french", "romanian", "spanish"]
 Terms = dict[str, float]
 
 _VOCABULARY = "bert_base_uncased_vocab.txt"
@@ -71,6 +72,12 @@ _SMALL: dict[Language, str] = {
         intr intre intru isi la langa le li lor lui m mai ne nici noastra noastre nostru nu o ori pana pe pentru
         peste prin s sa sai sau si sub sunt suntem te ti tot toate toti tu un una unde unei unele unor unui va
         voi vom vor
+    """,
+    "spanish": """
+        a al algo ante antes asi aun como con contra cual cuando de del desde donde durante e el ella ellas ellos en
+        entre era es esa ese eso esta estas este esto estos fue ha hasta hay la las le les lo los mas me mi mis muy ni
+        no nos nuestra nuestro o os otra otro para pero por porque que quien se ser si sin sobre son su sus tambien
+        tanto te todo todos tu un una uno unos y ya yo
     """,
 }
 _FUNCTION_WORDS = {language: frozenset(words.split()) for language, words in _SMALL.items()}
@@ -124,6 +131,11 @@ def rarity(stemmed: str) -> float:
     ranks = _ranks()
     last = len(ranks) + 1
     return math.log1p(ranks.get(stemmed, last)) / math.log1p(last)
+
+
+def is_small(word: str, language: Language) -> bool:
+    """Say whether a word only holds others together, in that language."""
+    return _plain(word) in _FUNCTION_WORDS[language]
 
 
 def words(text: str, language: Language) -> list[str]:

@@ -18,6 +18,7 @@ TEXTS = st.text(max_size=200) | st.lists(
         ("Wir suchen einen Bäcker mit Erfahrung für die Nacht", "german"),
         ("Nous cherchons un boulanger avec de l'expérience pour la nuit", "french"),
         ("Căutăm un brutar cu experiență pentru schimbul de noapte", "romanian"),
+        ("Trabajo con los equipos para la empresa y sus clientes", "spanish"),
         ("Cautam un brutar cu experienta pentru schimbul de noapte", "romanian"),
         ("Python, SQL", "english"),
         ("", "english"),

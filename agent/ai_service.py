@@ -136,9 +136,7 @@ class AIService:
     ) -> Answer[MatchResult]:
         """As `analyze_job_match`, and whether the result was in the cache."""
         kept = await self.services.cache.get_cached_job_match_result(resume_text, job_description, user_id)
-        request = {
-            "resume": resume_text, "job": job_description, "user": user_id, "candidate": candidate, "job_id": job
-        }  # fmt: skip
+        request = _request(resume_text, job_description, user_id, candidate, job)
         return await self._answer(MatchResult, kept, self.services.match_chain, request)
 
     async def optimize_resume(
@@ -176,9 +174,7 @@ class AIService:
     ) -> Answer[OptimizationResult]:
         """As `optimize_resume`, and whether the result was in the cache."""
         kept = await self.services.cache.get_cached_optimization_result(resume_text, job_description, user_id)
-        request = {
-            "resume": resume_text, "job": job_description, "user": user_id, "candidate": candidate, "job_id": job
-        }  # fmt: skip
+        request = _request(resume_text, job_description, user_id, candidate, job)
         return await self._answer(OptimizationResult, kept, self.services.optimize_chain, request)
 
     async def rank(
@@ -276,6 +272,10 @@ class _Seen:
         if not self._is_told:
             self._is_told = True
             self.found = Found.PARTIAL if n_ready else Found.MISS
+
+
+def _request(resume: str, job: str, user: str | None, candidate: str | None, job_id: str | None) -> dict[str, Any]:
+    return {"resume": resume, "job": job, "user": user, "candidate": candidate, "job_id": job_id}
 
 
 def _parsed(schema: type[Schema], value: Any) -> Schema | None:

@@ -10,11 +10,11 @@ from typing_extensions import override
 from cache.counters import Counters
 from cache.errors import PartialFailureError, StoreError
 from cache.forking import ForkLock
-from cache.gathering import gathering_of
+from cache.gathering import amget_together
 from cache.near_cache import NearCache
 from cache.sealed_store import SealedStore
 from cache.stores.base import Attempt, LeasingStore, Store, TrackedStore
-from cache.stores.forwarding import ForwardingStore
+from cache.stores.forwarding import ForwardingLeasingStore, ForwardingStore
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -70,7 +70,8 @@ class NearStore(ForwardingStore):
         if None not in values:
             return values
         with _Reading(self, keys, values) as reading:
-            reading.take(await self._amget(reading.missing, reading.share_of(expect_bytes)))
+            share = reading.share_of(expect_bytes)
+            reading.take(await amget_together(self.inner, reading.missing, expect_bytes=share))
         return values
 
     def _read_near(self, keys: Sequence[str]) -> list[bytes | None]:
@@ -79,11 +80,6 @@ class NearStore(ForwardingStore):
         if n_near:
             self.counters.add(near_hits=n_near)
         return values
-
-    async def _amget(self, keys: Sequence[str], expect_bytes: int) -> list[bytes | None]:
-        if not self.inner.gathers_reads:
-            return await self.inner.amget(keys, expect_bytes=expect_bytes)
-        return await gathering_of(self.inner).amget(self.inner, keys, expect_bytes=expect_bytes)
 
     @override
     def mset(self, key_value_pairs: Sequence[tuple[str, Payload]], *, ttl_s: int | None = None) -> None:
@@ -188,7 +184,7 @@ def _outcome(error: StoreError) -> tuple[Sequence[StoreError], int]:
     return (error.failures, error.n_done) if isinstance(error, PartialFailureError) else ((error,), 0)
 
 
-class NearLeasingStore(NearStore, LeasingStore):
+class NearLeasingStore(NearStore, ForwardingLeasingStore):
     """The same on a store where leases can be had.
 
     Args:
@@ -199,10 +195,6 @@ class NearLeasingStore(NearStore, LeasingStore):
 
     inner: LeasingStore
 
-    def __init__(self, inner: LeasingStore, near: NearCache, *, counters: Counters | None = None) -> None:
-        super().__init__(inner, near, counters=counters)
-        self.is_shared = inner.is_shared
-
     @override
     def acquire(self, key: str, token: bytes, *, life_ms: int) -> Attempt:
         return self.inner.acquire(key, token, life_ms=life_ms)
@@ -210,22 +202,6 @@ class NearLeasingStore(NearStore, LeasingStore):
     @override
     async def aacquire(self, key: str, token: bytes, *, life_ms: int) -> Attempt:
         return await self.inner.aacquire(key, token, life_ms=life_ms)
-
-    @override
-    def renew(self, holders: Sequence[Holder], *, life_ms: int) -> list[bool]:
-        return self.inner.renew(holders, life_ms=life_ms)
-
-    @override
-    async def arenew(self, holders: Sequence[Holder], *, life_ms: int) -> list[bool]:
-        return await self.inner.arenew(holders, life_ms=life_ms)
-
-    @override
-    def release(self, holders: Sequence[Holder]) -> None:
-        self.inner.release(holders)
-
-    @override
-    async def arelease(self, holders: Sequence[Holder]) -> None:
-        await self.inner.arelease(holders)
 
     @override
     def settle(self, key_value_pairs: Sequence[tuple[str, Payload]], holder: Holder, *, ttl_s: int) -> None:

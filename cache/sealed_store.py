@@ -9,7 +9,7 @@ from typing_extensions import override
 from cache.errors import PartialFailureError
 from cache.sealing import OVERHEAD_BYTES, Keyring
 from cache.stores.base import Attempt, LeasingStore, Store
-from cache.stores.forwarding import ForwardingStore
+from cache.stores.forwarding import ForwardingLeasingStore, ForwardingStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +79,7 @@ class SealedStore(ForwardingStore):
         return sealed
 
 
-class SealedLeasingStore(SealedStore, LeasingStore):
+class SealedLeasingStore(SealedStore, ForwardingLeasingStore):
     """The same where leases are agreed on: a lease is a random token and is not sealed, the value that it is for is.
 
     Args:
@@ -89,10 +89,6 @@ class SealedLeasingStore(SealedStore, LeasingStore):
 
     inner: LeasingStore
 
-    def __init__(self, inner: LeasingStore, keyring: Keyring) -> None:
-        super().__init__(inner, keyring)
-        self.is_shared = inner.is_shared
-
     @override
     def acquire(self, key: str, token: bytes, *, life_ms: int) -> Attempt:
         return self._opened(key, self.inner.acquire(key, token, life_ms=life_ms))
@@ -100,22 +96,6 @@ class SealedLeasingStore(SealedStore, LeasingStore):
     @override
     async def aacquire(self, key: str, token: bytes, *, life_ms: int) -> Attempt:
         return self._opened(key, await self.inner.aacquire(key, token, life_ms=life_ms))
-
-    @override
-    def renew(self, holders: Sequence[tuple[str, bytes]], *, life_ms: int) -> list[bool]:
-        return self.inner.renew(holders, life_ms=life_ms)
-
-    @override
-    async def arenew(self, holders: Sequence[tuple[str, bytes]], *, life_ms: int) -> list[bool]:
-        return await self.inner.arenew(holders, life_ms=life_ms)
-
-    @override
-    def release(self, holders: Sequence[tuple[str, bytes]]) -> None:
-        self.inner.release(holders)
-
-    @override
-    async def arelease(self, holders: Sequence[tuple[str, bytes]]) -> None:
-        await self.inner.arelease(holders)
 
     @override
     def settle(self, key_value_pairs: Sequence[tuple[str, Payload]], holder: Holder, *, ttl_s: int) -> None:

@@ -13,7 +13,7 @@ from cache.breaker import Breaker, Breakers, Direction
 from cache.clock import Clock, SystemClock
 from cache.counters import Counters
 from cache.errors import StoreConnectionError, StoreError
-from cache.gathering import gathering_of
+from cache.gathering import amget_together
 from cache.guard import Guard, Part
 from cache.stores.base import Store
 from cache.stores.forwarding import ForwardingStore
@@ -123,7 +123,7 @@ class FailOpenStore(ForwardingStore, SafeStore):
         if not part.positions:
             return [None] * len(keys)
         try:
-            values = await self._amget(part.of(keys), expect_bytes)
+            values = await amget_together(self.inner, part.of(keys), expect_bytes=expect_bytes)
         except StoreError as error:
             values = self.guard.failed(error, Direction.READ, part)
         else:
@@ -215,11 +215,6 @@ class FailOpenStore(ForwardingStore, SafeStore):
             await self.reporter.aclose()
         self.breakers.close()
         await super().aclose()
-
-    async def _amget(self, keys: Sequence[str], expect_bytes: int) -> list[bytes | None]:
-        if not self.inner.gathers_reads:
-            return await self.inner.amget(keys, expect_bytes=expect_bytes)
-        return await gathering_of(self.inner).amget(self.inner, keys, expect_bytes=expect_bytes)
 
     def _replaced(self, part: Part, *, is_done: bool) -> bool:
         if is_done:

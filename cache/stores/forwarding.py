@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from cache.stores.base import Store
+from cache.stores.base import LeasingStore, Store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
+
+    from cache.stores.base import Holder
 
 
 class ForwardingStore(Store):
@@ -77,3 +79,33 @@ class ForwardingStore(Store):
     @override
     async def aclose(self) -> None:
         await self.inner.aclose()
+
+
+class ForwardingLeasingStore(ForwardingStore, LeasingStore):
+    """The same around a store where leases can be had: they are tokens, and nobody's value.
+
+    Args:
+        inner: the store that does it.
+    """
+
+    inner: LeasingStore
+
+    def __init__(self, inner: LeasingStore) -> None:
+        super().__init__(inner)
+        self.is_shared = inner.is_shared
+
+    @override
+    def renew(self, holders: Sequence[Holder], *, life_ms: int) -> list[bool]:
+        return self.inner.renew(holders, life_ms=life_ms)
+
+    @override
+    async def arenew(self, holders: Sequence[Holder], *, life_ms: int) -> list[bool]:
+        return await self.inner.arenew(holders, life_ms=life_ms)
+
+    @override
+    def release(self, holders: Sequence[Holder]) -> None:
+        self.inner.release(holders)
+
+    @override
+    async def arelease(self, holders: Sequence[Holder]) -> None:
+        await self.inner.arelease(holders)
